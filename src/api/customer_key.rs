@@ -1,0 +1,251 @@
+//! The CustomerKey: one KMS key per region, for one scope of one database cloud.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{CustomerKeyStatus, PolicySpec, Upstream, schema};
+
+/// The AWS KMS keys that one scope of one database cloud encrypts with.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "cmk-operator.io",
+    version = "v1alpha1",
+    kind = "CustomerKey",
+    plural = "customerkeys",
+    singular = "customerkey",
+    shortname = "ck",
+    category = "cmk",
+    namespaced,
+    status = "CustomerKeyStatus",
+    derive = "PartialEq",
+    doc = "A CustomerKey says: this AWS KMS key, in these regions, for this scope of this database cloud.",
+    annotation("cmk-operator.io/schema-version", "1")
+)]
+pub struct CustomerKeySpec {
+    /// The regions that need a key, 1 to 32, each once.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(min = 1, max = 32))]
+    pub regions: Vec<KeyRegion>,
+
+    /// Settings of the keys that the operator makes. Adopted keys keep their own.
+    #[serde(default)]
+    pub key: KeySettings,
+
+    /// What the key policies hold beyond the statements that the operator and the cloud need.
+    #[serde(default)]
+    pub policy: PolicySpec,
+
+    /// The AWS account that holds the keys.
+    pub aws: AwsAccount,
+
+    /// The database cloud and the scope in it that the keys are for. Immutable.
+    pub upstream: Upstream,
+
+    /// The namespaces whose EncryptedClusters may use this key. Default: its own only.
+    #[serde(default)]
+    pub allowed_namespaces: AllowedNamespaces,
+
+    /// What happens to the AWS keys when this object is deleted or a region is removed from it. Retain (default):
+    /// keys and registrations stay, nothing outside is touched. ScheduleDeletion: keys that the operator made are
+    /// scheduled for deletion, once nothing uses them and the annotation cmk-operator.io/confirm-deletion holds the
+    /// token that status shows. Changing back to Retain always releases a deletion that is blocked.
+    #[serde(default)]
+    pub deletion_policy: KeyDeletionPolicy,
+
+    /// Days between the scheduling of a key's deletion and the deletion, during which it can be cancelled: 7 to 30,
+    /// default 30 (https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html). Data encrypted
+    /// with a deleted key is lost.
+    #[serde(default = "thirty")]
+    #[schemars(range(min = 7, max = 30))]
+    pub deletion_window_days: i32,
+
+    /// Manage (default) or Observe. Observe writes nothing, in AWS or in the cloud: it reports, and clusters may be
+    /// deployed if everything is found right.
+    #[serde(default)]
+    pub management_policy: ManagementPolicy,
+}
+
+/// A region that needs a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRegion {
+    /// Name of the AWS region, such as us-east-1.
+    #[schemars(length(max = 32), regex(pattern = schema::REGION))]
+    pub name: String,
+
+    /// ARN of an existing key to adopt, in this region and in spec.aws.accountId. Default: the operator makes a key.
+    /// The key must carry the tag cmk-operator.io/adopt-by with the value INSTALLATION/NAMESPACE/NAME of this
+    /// object, set by whoever owns it; until then the reason is AdoptionNotConsented. An adopted key is never
+    /// deleted, enabled or reconfigured; only the operator's own statements in its policy are touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 160), regex(pattern = schema::KEY_ARN))]
+    pub key_arn: Option<String>,
+
+    /// ARNs of keys that may be found registered upstream and may be replaced by this one, at most 8. Only for
+    /// clouds that can change keys (atlas). Default: none: any other registered key is a conflict. Do not delete a
+    /// previous key while the cloud still has backups made under it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 160), regex(pattern = schema::KEY_ARN)))]
+    pub previous_key_arns: Vec<String>,
+}
+
+/// Settings of the keys that the operator makes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeySettings {
+    /// Description of the keys, at most 8192 characters
+    /// (https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html). Default: one that names this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8192))]
+    pub description: Option<String>,
+
+    /// Tags of the keys, at most 40; the rest of the 50 that AWS allows
+    /// (https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html) is the operator's. Names of at
+    /// most 128 characters, values of at most 256; the prefixes cmk-operator.io/ and aws: are reserved.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::tags")]
+    pub tags: BTreeMap<String, String>,
+
+    /// Automatic rotation of the key material. Default: left as it is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
+
+    /// Make one multi-Region key and its replicas in place of independent keys. Whether it is set, and to what, is
+    /// immutable, since AWS cannot convert one kind of key into the other
+    /// (https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multi_region: Option<MultiRegion>,
+}
+
+/// Automatic rotation of the key material.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotation {
+    /// Days between rotations, 90 to 2560
+    /// (https://docs.aws.amazon.com/kms/latest/APIReference/API_EnableKeyRotation.html).
+    #[schemars(range(min = 90, max = 2560))]
+    pub period_days: i32,
+}
+
+/// One multi-Region key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MultiRegion {
+    /// The region in which the primary key is made, one of spec.regions. The others get replicas.
+    #[schemars(length(max = 32), regex(pattern = schema::REGION))]
+    pub primary_region: String,
+}
+
+/// The AWS account that holds the keys, and how the operator gets there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsAccount {
+    /// The 12-digit id of the account. Credentials of another account are refused (AccountMismatch). Immutable.
+    #[schemars(length(max = 12), regex(pattern = schema::ACCOUNT))]
+    pub account_id: String,
+
+    /// ARN of the IAM role, in that account, that the operator assumes. Its trust policy has to demand the External
+    /// ID that status.aws.externalId shows: a role that can be assumed without it is refused (RoleTrustOpen).
+    /// Default: the operator's own credentials, where the operator's administrator allows that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 640), regex(pattern = schema::ROLE_ARN))]
+    pub role_arn: Option<String>,
+}
+
+/// The namespaces whose EncryptedClusters may use a key.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedNamespaces {
+    /// Same (default): the key's own namespace. All: every namespace. Selector: those that selector matches.
+    #[serde(default)]
+    pub from: NamespacesFrom,
+
+    /// Labels of the namespaces that may use the key. Required with from: Selector, refused otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// Which namespaces may use a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NamespacesFrom {
+    /// The key's own namespace.
+    #[default]
+    Same,
+    /// Every namespace.
+    All,
+    /// The namespaces that the selector matches.
+    Selector,
+}
+
+/// Labels that a namespace must carry: every entry has to match.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelSelector {
+    /// Labels with exactly these values. At most 32.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    pub match_labels: BTreeMap<String, String>,
+
+    /// Further demands on labels. At most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+/// A demand on one label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelRequirement {
+    /// The label.
+    #[schemars(length(min = 1, max = 317))]
+    pub key: String,
+
+    /// In, NotIn, Exists or DoesNotExist.
+    pub operator: SelectorOperator,
+
+    /// The values, for In and NotIn. At most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 63)))]
+    pub values: Vec<String>,
+}
+
+/// How a label is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SelectorOperator {
+    /// The label has one of the values.
+    In,
+    /// The label is absent or has none of the values.
+    NotIn,
+    /// The label is present.
+    Exists,
+    /// The label is absent.
+    DoesNotExist,
+}
+
+/// What happens to the AWS keys in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeyDeletionPolicy {
+    /// They stay.
+    #[default]
+    Retain,
+    /// They are scheduled for deletion, once that is confirmed and nothing uses them.
+    ScheduleDeletion,
+}
+
+/// Whether the operator writes or only looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ManagementPolicy {
+    /// It makes the world as declared.
+    #[default]
+    Manage,
+    /// It only looks.
+    Observe,
+}
+
+fn thirty() -> i32 {
+    30
+}

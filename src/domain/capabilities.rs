@@ -1,0 +1,169 @@
+//! What each database cloud can and cannot do, as data. The planner reads this and names no vendor.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The clouds that a spec can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Cloud {
+    /// `DataStax` Astra.
+    Astra,
+    /// `MongoDB` Atlas.
+    Atlas,
+    /// `SingleStore` Helios.
+    SingleStore,
+}
+
+impl fmt::Display for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Astra => "Astra",
+            Self::Atlas => "Atlas",
+            Self::SingleStore => "SingleStore",
+        })
+    }
+}
+
+/// Where a key is registered: one slot per region exists in each such scope.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Scope {
+    /// The cloud.
+    pub cloud: Cloud,
+    /// The organization or project.
+    pub id: String,
+    /// The kind of database, where a cloud keeps separate keys per kind; empty where it does not.
+    #[serde(default)]
+    pub database_type: String,
+    /// The role name in the cloud's own AWS accounts that uses the key; empty where there is none.
+    #[serde(default)]
+    pub principal_role: String,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.database_type.is_empty() {
+            write!(f, "{}", self.cloud)
+        } else {
+            write!(f, "{}/{}", self.cloud, self.database_type)
+        }
+    }
+}
+
+/// A set of actions that a cloud's principals need on the key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Need {
+    /// The label of the statement, letters, digits and spaces.
+    pub label: String,
+    /// The actions, as the cloud's guide lists them.
+    pub actions: Vec<String>,
+    /// Granted only on behalf of AWS services that integrate with KMS: the condition `kms:GrantIsForAWSResource`
+    /// (<https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-grant-is-for-aws-resource>).
+    #[serde(default)]
+    pub for_aws_resources_only: bool,
+}
+
+/// How a cloud takes note of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Registration {
+    /// A call per region, apart from any deployment.
+    PerRegion,
+    /// None: keys are named when a database is deployed.
+    AtDeployment,
+}
+
+/// How far a cloud can prove that a database is encrypted with the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Proof {
+    /// Only by order: registered first, deployed after.
+    ByOrder,
+    /// The cloud reports it.
+    Reported,
+    /// A human reads it in the portal.
+    Attested,
+}
+
+/// What a cloud can do, as far as the planner has to know.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Whether this build has an adapter for the cloud.
+    pub supported: bool,
+    /// How the cloud takes note of a key.
+    pub registration: Registration,
+    /// Whether a registration can be changed or withdrawn by API. If not, it is made only on confirmed looks.
+    pub registration_is_final: bool,
+    /// Whether the principals come from the cloud's API.
+    pub principals_from_cloud: bool,
+    /// Whether the cloud can say that it can use the registered key.
+    pub says_usable: bool,
+    /// What the cloud's principals need.
+    pub needs: Vec<Need>,
+    /// How far encryption can be proven.
+    pub proof: Proof,
+    /// Whether a database is created in one region and the others are added to it one by one.
+    pub adds_regions: bool,
+}
+
+impl Capabilities {
+    /// A cloud that this build knows by name only.
+    fn unsupported(proof: Proof) -> Self {
+        Self {
+            supported: false,
+            registration: Registration::AtDeployment,
+            registration_is_final: true,
+            principals_from_cloud: false,
+            says_usable: false,
+            needs: Vec::new(),
+            proof,
+            adds_regions: false,
+        }
+    }
+
+    /// What a cloud can do.
+    pub fn of(cloud: Cloud) -> Self {
+        match cloud {
+            Cloud::Astra => Self {
+                supported: true,
+                registration: Registration::PerRegion,
+                // Changing or deleting a registered key is a support ticket
+                // (<https://docs.datastax.com/en/astra-db-classic/administration/customer-keys-manage.html>).
+                registration_is_final: true,
+                principals_from_cloud: true,
+                says_usable: false,
+                needs: astra_needs(),
+                proof: Proof::ByOrder,
+                adds_regions: true,
+            },
+            Cloud::Atlas => Self::unsupported(Proof::Reported),
+            Cloud::SingleStore => Self::unsupported(Proof::Attested),
+        }
+    }
+}
+
+/// The statements that the vendor's guide demands beside the account root's
+/// (<https://docs.datastax.com/en/astra-db-classic/administration/customer-keys-aws.html>). The guide names the second
+/// one without printing it; its condition is inferred from the AWS console's template.
+fn astra_needs() -> Vec<Need> {
+    let actions = |names: &[&str]| names.iter().map(|n| format!("kms:{n}")).collect();
+    vec![
+        Need {
+            label: "use".to_owned(),
+            actions: actions(&[
+                "EnableKey",
+                "Encrypt",
+                "Decrypt",
+                "GenerateDataKey",
+                "GenerateDataKeyWithoutPlaintext",
+                "ReEncryptTo",
+                "ReEncryptFrom",
+                "DescribeKey",
+            ]),
+            for_aws_resources_only: false,
+        },
+        Need {
+            label: "persistent resources".to_owned(),
+            actions: actions(&["CreateGrant", "ListGrants", "RevokeGrant"]),
+            for_aws_resources_only: true,
+        },
+    ]
+}

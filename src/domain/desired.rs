@@ -1,0 +1,262 @@
+//! What the YAML means once it is parsed. The raw spec is not seen after this.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::capabilities::{Capabilities, Scope};
+use super::id::{AccountId, KeyArn, Name, Owner, Region};
+use super::reading::Reading;
+
+/// What one object declares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Desired {
+    /// A `CustomerKey`.
+    Key(DesiredKey),
+    /// An `EncryptedCluster`.
+    Cluster(DesiredCluster),
+}
+
+impl Desired {
+    /// The facts of the object itself.
+    pub fn object(&self) -> &Object {
+        match self {
+            Self::Key(key) => &key.object,
+            Self::Cluster(cluster) => &cluster.object,
+        }
+    }
+
+    /// The key that the object is about, as far as it is known.
+    pub fn key(&self) -> Option<&DesiredKey> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Cluster(cluster) => cluster.key.present().map(|linked| &linked.key),
+        }
+    }
+
+    /// The regions that the object itself declares, the primary first.
+    pub fn regions(&self) -> Vec<&Region> {
+        match self {
+            Self::Key(key) => key.regions.keys().collect(),
+            Self::Cluster(cluster) => {
+                let mut regions: Vec<_> = cluster.regions.iter().filter(|r| **r != cluster.primary).collect();
+                regions.insert(0, &cluster.primary);
+                regions
+            }
+        }
+    }
+}
+
+/// The facts of an object that come with it from the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Its namespace.
+    pub namespace: Name,
+    /// Its name.
+    pub name: Name,
+    /// `metadata.generation`: changes with the spec.
+    #[serde(default)]
+    pub generation: i64,
+    /// Whether its deletion was asked for.
+    #[serde(default)]
+    pub deleting: bool,
+    /// Whether it carries our finalizer.
+    #[serde(default)]
+    pub finalizer: bool,
+    /// Whether the annotation `cmk-operator.io/paused` is set.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// As whom AWS is called.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Access {
+    /// The account that has to be reached.
+    pub account: AccountId,
+    /// The role to assume; the operator's own credentials act where it is absent.
+    #[serde(default)]
+    pub role_arn: Option<String>,
+    /// The External ID to assume it with: unique per namespace and never chosen by a user
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html>).
+    pub external_id: String,
+}
+
+/// Whether an object's keys and databases may outlive it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Afterlife {
+    /// Everything outside Kubernetes stays as it is.
+    #[default]
+    Retain,
+    /// What we made is torn down, once that is confirmed.
+    TearDown,
+}
+
+/// What a `CustomerKey` declares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredKey {
+    /// The object.
+    pub object: Object,
+    /// The identity of its keys.
+    pub owner: Owner,
+    /// As whom AWS is called.
+    pub access: Access,
+    /// Its regions.
+    pub regions: BTreeMap<Region, DesiredRegion>,
+    /// The keys' description.
+    #[serde(default)]
+    pub description: String,
+    /// The user's tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Days between automatic rotations; absent: rotation is left alone.
+    #[serde(default)]
+    pub rotation_days: Option<i32>,
+    /// The region of the primary of a multi-Region key.
+    #[serde(default)]
+    pub multi_region: Option<Region>,
+    /// What the policy has to hold beside what the cloud needs.
+    #[serde(default)]
+    pub policy: PolicyWish,
+    /// Where the key is registered.
+    pub scope: Scope,
+    /// What that cloud can do.
+    pub capabilities: Capabilities,
+    /// What becomes of the keys when the object goes.
+    #[serde(default)]
+    pub afterlife: Afterlife,
+    /// Whether nothing may be written anywhere outside Kubernetes.
+    #[serde(default)]
+    pub observe_only: bool,
+}
+
+/// What a `CustomerKey` declares for one region.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredRegion {
+    /// An existing key to adopt.
+    #[serde(default)]
+    pub key_arn: Option<KeyArn>,
+    /// Earlier keys that have to stay usable.
+    #[serde(default)]
+    pub previous: Vec<KeyArn>,
+}
+
+/// What a policy has to hold, as the user says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyWish {
+    /// ARNs of IAM principals that administer the key.
+    #[serde(default)]
+    pub administrators: Vec<String>,
+    /// Statements in the user's words, each as the one statement of a policy document in JSON.
+    #[serde(default)]
+    pub statements: Vec<WishedStatements>,
+    /// Whole documents as a vendor's portal gives them.
+    #[serde(default)]
+    pub documents: Vec<WishedStatements>,
+    /// Whether statements that are not ours are removed.
+    #[serde(default)]
+    pub remove_foreign: bool,
+    /// Whether the account root's statement is added to an adopted key.
+    #[serde(default)]
+    pub ensure_root: bool,
+    /// Whether deleted principals are removed from foreign statements.
+    #[serde(default)]
+    pub remove_orphaned: bool,
+}
+
+/// Policy text of the user's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WishedStatements {
+    /// Its name in the spec.
+    pub name: String,
+    /// The regions that it is for; none: all.
+    #[serde(default)]
+    pub regions: Vec<Region>,
+    /// The policy document in JSON.
+    pub json: String,
+    /// Whether the user accepts that it gives a third party more than use of the key.
+    #[serde(default)]
+    pub accept_risk: bool,
+}
+
+impl WishedStatements {
+    /// Whether it is meant for a region.
+    pub fn applies_to(&self, region: &Region) -> bool {
+        self.regions.is_empty() || self.regions.contains(region)
+    }
+}
+
+/// What an `EncryptedCluster` declares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredCluster {
+    /// The object.
+    pub object: Object,
+    /// The `CustomerKey` that it refers to, read in the same pass.
+    pub key: Reading<LinkedKey>,
+    /// How the spec names that key: `namespace/name`.
+    pub key_ref: String,
+    /// Its regions.
+    pub regions: Vec<Region>,
+    /// The region of the first deployment.
+    pub primary: Region,
+    /// What is deployed; absent: somebody else deploys.
+    #[serde(default)]
+    pub deployment: Option<Deployment>,
+    /// What becomes of the database when the object goes.
+    #[serde(default)]
+    pub afterlife: Afterlife,
+}
+
+/// A `CustomerKey` as seen from an `EncryptedCluster`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkedKey {
+    /// What it declares.
+    pub key: DesiredKey,
+    /// Whether it allows clusters of this namespace.
+    pub allowed: bool,
+}
+
+/// What an `EncryptedCluster` deploys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Where; equal to the key's scope, or it is refused.
+    pub scope: Scope,
+    /// What this build can do there.
+    pub capabilities: Capabilities,
+    /// An existing database to bind.
+    #[serde(default)]
+    pub bound_id: Option<String>,
+    /// What to create.
+    pub request: DatabaseRequest,
+}
+
+/// A database to be created.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DatabaseRequest {
+    /// Its name.
+    pub name: String,
+    /// The vendor's size or tier.
+    #[serde(default)]
+    pub tier: String,
+    /// How many units of that size.
+    #[serde(default)]
+    pub capacity_units: Option<i32>,
+    /// The first keyspace.
+    #[serde(default)]
+    pub keyspace: Option<String>,
+    /// The vendor's kind of database.
+    #[serde(default)]
+    pub database_type: Option<String>,
+}
+
+/// A key to be created.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NewKey {
+    /// Its description.
+    pub description: String,
+    /// Its tags: the owner's, the nonce, the holder's and the user's.
+    pub tags: BTreeMap<String, String>,
+    /// Its first policy: root and operator only.
+    pub policy: String,
+    /// Whether it is the primary of a multi-Region key.
+    pub multi_region: bool,
+}

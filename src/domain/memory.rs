@@ -1,0 +1,116 @@
+//! What earlier passes wrote down because it cannot be seen outside.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{KeyArn, Region};
+use super::moment::Moment;
+
+/// The version of what is remembered in status. A status of a later version is not touched.
+pub const MEMORY_VERSION: i32 = 1;
+
+/// What is remembered about one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The version that wrote it; 0 for none.
+    #[serde(default)]
+    pub version: i32,
+    /// Whether the object was Ready at its last status write.
+    #[serde(default)]
+    pub was_ready: bool,
+    /// Since when it could only be said to be ready by what was last known.
+    #[serde(default)]
+    pub unseen_since: Option<Moment>,
+    /// Region by region.
+    #[serde(default)]
+    pub regions: BTreeMap<Region, RegionMemory>,
+    /// The database's id.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// An attempt to deploy whose outcome is not known.
+    #[serde(default)]
+    pub deploying: Option<DeployIntent>,
+    /// The looks of this process. Not durable: a new process counts anew.
+    #[serde(default)]
+    pub looks: BTreeMap<Region, Looks>,
+    /// When this process last looked at the policy, and at everything. Not durable.
+    #[serde(default)]
+    pub looked: LastLooks,
+    /// The repeatable writes that this process made lately, by [their effect](crate::plan::step::Step::effect), and when.
+    /// Not durable.
+    #[serde(default)]
+    pub recent: BTreeMap<u64, Moment>,
+}
+
+/// What is remembered about one region.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionMemory {
+    /// The key's ARN. Once here, it never changes for a key that we made.
+    #[serde(default)]
+    pub key: Option<KeyArn>,
+    /// An attempt to create the key whose outcome is not known.
+    #[serde(default)]
+    pub creating: Option<KeyIntent>,
+    /// An attempt to register the key whose outcome is not known.
+    #[serde(default)]
+    pub registering: Option<Moment>,
+    /// The ARN that was read back as registered.
+    #[serde(default)]
+    pub registered: Option<String>,
+    /// The state of the key that status shows.
+    #[serde(default)]
+    pub key_state: Option<String>,
+    /// The hash of the policy that status shows.
+    #[serde(default)]
+    pub policy_hash: Option<String>,
+    /// The cloud's principals that status shows. A cloud that names fewer later takes none of them away.
+    #[serde(default)]
+    pub principals: Vec<String>,
+    /// The state of the deployment in this region that status shows.
+    #[serde(default)]
+    pub deployment: Option<String>,
+    /// Whether the gate was open at the last status write.
+    #[serde(default)]
+    pub gate_was_open: bool,
+}
+
+/// A durable intent to create a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeyIntent {
+    /// The tag that the key of this attempt carries.
+    pub nonce: String,
+    /// When the attempt began.
+    pub started_at: Moment,
+}
+
+/// A durable intent to deploy: to create the database, or to add a region to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DeployIntent {
+    /// The region that is deployed to.
+    pub region: Region,
+    /// When the attempt began.
+    pub started_at: Moment,
+}
+
+/// How often in a row the same was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Looks {
+    /// What was seen, as a number that differs when anything that the gate rests on differs.
+    pub fingerprint: u64,
+    /// How many looks in a row saw it, each at least the configured spacing after the one before.
+    pub count: u32,
+    /// When the last counted look was.
+    pub last: Moment,
+}
+
+/// When the deeper looks were last made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LastLooks {
+    /// At the policy.
+    #[serde(default)]
+    pub policy: Moment,
+    /// At everything.
+    #[serde(default)]
+    pub everything: Moment,
+}

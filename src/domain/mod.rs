@@ -1,0 +1,14 @@
+//! The vocabulary: what things are called, without any idea of how they are fetched or changed.
+//!
+//! Nothing here is asynchronous, reads a clock or talks to anybody; a test holds it to that.
+
+pub mod capabilities;
+pub mod condition;
+pub mod desired;
+pub mod fault;
+pub mod id;
+pub mod memory;
+pub mod moment;
+pub mod observed;
+pub mod policy;
+pub mod reading;

@@ -1,0 +1,102 @@
+//! An `EncryptedCluster`: its key, its gates, its deployment, and what can be said of its encryption.
+
+use crate::domain::condition::{ConditionType, Reason};
+use crate::domain::desired::{DesiredCluster, LinkedKey};
+use crate::domain::reading::Reading;
+
+use super::draft::Draft;
+use super::step::Step;
+use super::{deploy, gate, key};
+
+const AFTER_THE_KEY: [ConditionType; 4] = [
+    ConditionType::GateOpen,
+    ConditionType::Deployed,
+    ConditionType::EncryptionVerified,
+    ConditionType::CredentialsValid,
+];
+
+/// Plans an `EncryptedCluster`.
+pub(super) fn plan(draft: &mut Draft<'_>, cluster: &DesiredCluster) {
+    if !cluster.object.finalizer {
+        draft.step(Step::AddFinalizer);
+    }
+    let Some(linked) = linked(draft, cluster) else { return };
+    if !supported(draft, cluster, linked) {
+        return;
+    }
+    let aws = key::aws_is_ours(draft, &linked.key);
+    let cloud = key::cloud_is_ours(draft, &linked.key);
+    if aws && cloud {
+        draft.fine(
+            ConditionType::CredentialsValid,
+            None,
+            Reason::CredentialsAccepted,
+            "AWS and the cloud accept the credentials.",
+        );
+    }
+    let gates = draft
+        .desired
+        .regions()
+        .into_iter()
+        .map(|region| (region.clone(), gate::plan_region(draft, linked, region, aws, cloud)))
+        .collect();
+    deploy::plan(draft, cluster, linked, &gates, cloud);
+}
+
+fn linked<'c>(draft: &mut Draft<'_>, cluster: &'c DesiredCluster) -> Option<&'c LinkedKey> {
+    let condition = ConditionType::GateOpen;
+    match &cluster.key {
+        Reading::Present(linked) => return Some(linked),
+        Reading::Absent => {
+            let message = format!("CustomerKey {} does not exist (yet).", cluster.key_ref);
+            draft.working(condition, None, Reason::KeyNotFound, message);
+            draft.poll();
+        }
+        unknown @ Reading::Unknown(_) => match unknown.fault() {
+            Some(fault) => {
+                let fault = fault.clone();
+                draft.fault(condition, None, &fault);
+            }
+            None => draft.blocked(&[condition], None, Reason::NotLookedYet, "The CustomerKey was not read yet."),
+        },
+    }
+    let reason = draft.gravest(None).unwrap_or(Reason::KeyNotFound);
+    draft.blocked(&AFTER_THE_KEY[1..], None, reason, "Waits for the CustomerKey.");
+    None
+}
+
+/// Whether this build can work with the clouds that the two objects name, and they name the same one.
+fn supported(draft: &mut Draft<'_>, cluster: &DesiredCluster, linked: &LinkedKey) -> bool {
+    let condition = ConditionType::Deployed;
+    let unsupported = (!linked.key.capabilities.supported)
+        .then_some(linked.key.scope.cloud)
+        .or_else(|| cluster.deployment.as_ref().filter(|d| !d.capabilities.supported).map(|d| d.scope.cloud));
+    if let Some(cloud) = unsupported {
+        let message = format!("This build cannot work with {cloud}.");
+        draft.stuck(condition, None, Reason::UpstreamNotSupported, message, "use a build that supports it.");
+        let others = [ConditionType::GateOpen, ConditionType::EncryptionVerified, ConditionType::CredentialsValid];
+        draft.blocked(&others, None, Reason::UpstreamNotSupported, "Nothing is looked at for an unsupported cloud.");
+        return false;
+    }
+    if !linked.allowed {
+        // Nothing about the key is revealed to a namespace that may not use it.
+        let message = format!("CustomerKey {} does not allow clusters of this namespace.", cluster.key_ref);
+        draft.stuck(
+            ConditionType::GateOpen,
+            None,
+            Reason::KeyNotAllowed,
+            message,
+            "have the key's owner set spec.allowedNamespaces.",
+        );
+        draft.blocked(&AFTER_THE_KEY[1..], None, Reason::KeyNotAllowed, "The key may not be used from this namespace.");
+        return false;
+    }
+    if let Some(deployment) = cluster.deployment.as_ref().filter(|d| d.scope.cloud != linked.key.scope.cloud) {
+        let message = format!("spec.deployment is for {} and the key is for {}.", deployment.scope.cloud, linked.key.scope.cloud);
+        draft.stuck(condition, None, Reason::InvalidSpec, message, "refer to a key of the same cloud.");
+        let others = [ConditionType::GateOpen, ConditionType::EncryptionVerified, ConditionType::CredentialsValid];
+        draft.blocked(&others, None, Reason::InvalidSpec, "The deployment and the key are for different clouds.");
+        return false;
+    }
+    true
+}

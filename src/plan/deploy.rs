@@ -1,0 +1,342 @@
+//! The deployment: one database, one region at a time, each only through its own open gate.
+//!
+//! # Protocol
+//! Creating a database and adding a region are not idempotent. So each is preceded by a durable intent; an outcome that
+//! is not known is looked for until it is found, or until the settle window of complete, empty looks has passed; then
+//! there is one new attempt under a new intent. Nothing is ever sent a second time while the first could still appear.
+
+use std::collections::BTreeMap;
+
+use crate::domain::capabilities::Proof;
+use crate::domain::condition::{ConditionType, Reason};
+use crate::domain::desired::{DatabaseRequest, Deployment, DesiredCluster, LinkedKey};
+use crate::domain::id::{Region, tag};
+use crate::domain::memory::DeployIntent;
+use crate::domain::moment::{Moment, Span};
+use crate::domain::observed::{Database, DatabaseState};
+use crate::domain::reading::Reading;
+
+use super::DatabaseReport;
+use super::draft::{Draft, Said};
+use super::gate::Gate;
+use super::step::{DatabaseRef, Step};
+
+const CONDITION: ConditionType = ConditionType::Deployed;
+
+/// Plans the deployment of a cluster whose gates were judged.
+pub(super) fn plan(
+    draft: &mut Draft<'_>,
+    cluster: &DesiredCluster,
+    linked: &LinkedKey,
+    gates: &BTreeMap<Region, Gate>,
+    cloud: bool,
+) {
+    let Some(deployment) = &cluster.deployment else {
+        draft.fine(CONDITION, None, Reason::GateOnly, Reason::GateOnly.text());
+        unproven(draft, Reason::NotDeployedYet, "Somebody else deploys; nothing is known of the database.");
+        return;
+    };
+    if !cloud {
+        let reason = draft.gravest(None).unwrap_or(Reason::GateClosed);
+        draft.blocked(&[CONDITION, ConditionType::EncryptionVerified], None, reason, "Waits until the cloud accepts the credentials.");
+        return;
+    }
+    let id = deployment.bound_id.as_ref().or(draft.memory.database.as_ref());
+    match id.cloned() {
+        Some(id) => existing(draft, cluster, deployment, &id, gates),
+        None => create(draft, cluster, deployment, gates),
+    }
+    encryption(draft, cluster, deployment, linked);
+}
+
+/// There is no database yet, as far as is recorded.
+fn create(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, gates: &BTreeMap<Region, Gate>) {
+    let primary = &cluster.primary;
+    let named = match &draft.observed.database.named {
+        Reading::Present(all) => all.clone(),
+        Reading::Absent => Vec::new(),
+        unknown @ Reading::Unknown(_) => {
+            let unknown = unknown.clone();
+            not_seen(draft, &unknown);
+            return;
+        }
+    };
+    let request = &deployment.request;
+    let Some(intent) = draft.memory.deploying.clone() else {
+        if let Some(other) = named.first() {
+            conflict(draft, other, "the operator did not create it");
+            return;
+        }
+        attempt_create(draft, primary, request, gates);
+        return;
+    };
+    let ours: Vec<&Database> = named.iter().filter(|d| could_be(d, request, &intent, draft)).collect();
+    match (ours.as_slice(), named.as_slice()) {
+        ([one], [_]) => {
+            let message = format!("Found database {} of this object; recording it.", one.id);
+            draft.working(CONDITION, Some(primary), Reason::Deploying, message);
+            draft.step(Step::RecordDatabase { region: primary.clone(), database: DatabaseRef::Id(one.id.clone()) });
+        }
+        (_, [other, ..]) => conflict(draft, other, "it cannot be told which one this object created"),
+        (_, []) => {
+            if unsettled(draft, &intent, "creation of the database") {
+                return;
+            }
+            attempt_create(draft, primary, request, gates);
+        }
+    }
+}
+
+/// Whether a database can be the one that an intent was for.
+fn could_be(database: &Database, request: &DatabaseRequest, intent: &DeployIntent, draft: &Draft<'_>) -> bool {
+    let settings = &draft.pass.settings;
+    let in_time = database.created_at.is_none_or(|at| {
+        at >= intent.started_at - settings.clock_skew && at <= intent.started_at + settings.deploy_settle + settings.clock_skew
+    });
+    database.name == request.name
+        && database.region == intent.region.as_str()
+        && (request.tier.is_empty() || database.tier.is_empty() || database.tier == request.tier)
+        && in_time
+}
+
+fn conflict(draft: &mut Draft<'_>, other: &Database, why: &str) {
+    let message = format!("There is a database {} named {:?} in the organization, and {why}.", other.id, other.name);
+    let fix = format!("bind it by its id ({}) in spec.deployment, or choose another name.", other.id);
+    draft.stuck(CONDITION, None, Reason::DatabaseConflict, message, &fix);
+}
+
+/// Whether an attempt may still turn out to have succeeded.
+fn unsettled(draft: &mut Draft<'_>, intent: &DeployIntent, what: &str) -> bool {
+    let settle = draft.pass.settings.deploy_settle;
+    let age = draft.now().since(intent.started_at);
+    if age >= settle {
+        return false;
+    }
+    let left = Span(settle.0 - age.0);
+    let message = format!(
+        "It is not known whether the {what} in {} of {} s ago succeeded; looking for it, another attempt in {} s at the earliest.",
+        intent.region,
+        age.as_seconds(),
+        left.as_seconds()
+    );
+    draft.working(CONDITION, Some(&intent.region), Reason::DeployUncertain, message);
+    draft.wait(left);
+    draft.poll();
+    true
+}
+
+fn attempt_create(draft: &mut Draft<'_>, region: &Region, request: &DatabaseRequest, gates: &BTreeMap<Region, Gate>) {
+    if !through(draft, region, gates) {
+        return;
+    }
+    draft.working(CONDITION, Some(region), Reason::Deploying, format!("The database is being created in {region}."));
+    record_intent(draft, region);
+    draft.step(Step::CreateDatabase { region: region.clone(), request: request.clone(), not_after: not_after(draft) });
+    draft.step(Step::RecordDatabase { region: region.clone(), database: DatabaseRef::CreatedInThisPass });
+}
+
+/// Whether a region's gate lets a deployment start in this pass.
+fn through(draft: &mut Draft<'_>, region: &Region, gates: &BTreeMap<Region, Gate>) -> bool {
+    if gates.get(region).is_some_and(|gate| gate.may_deploy) {
+        return true;
+    }
+    draft.working(CONDITION, Some(region), Reason::GateClosed, format!("{region} waits for its gate."));
+    false
+}
+
+fn record_intent(draft: &mut Draft<'_>, region: &Region) {
+    let intent = DeployIntent { region: region.clone(), started_at: draft.now() };
+    draft.step(Step::RecordDeployIntent { intent });
+}
+
+fn not_after(draft: &Draft<'_>) -> Moment {
+    draft.observed.at + draft.pass.settings.look_valid
+}
+
+/// The database is recorded or bound.
+fn existing(
+    draft: &mut Draft<'_>,
+    cluster: &DesiredCluster,
+    deployment: &Deployment,
+    id: &str,
+    gates: &BTreeMap<Region, Gate>,
+) {
+    let mut report = DatabaseReport { id: Some(id.to_owned()), endpoints: Vec::new() };
+    let database = match &draft.observed.database.by_id {
+        Reading::Present(database) => database.clone(),
+        Reading::Absent => {
+            draft.database = Some(report);
+            gone(draft, &cluster.primary, id);
+            return;
+        }
+        unknown @ Reading::Unknown(_) => {
+            let unknown = unknown.clone();
+            draft.database = Some(report);
+            not_seen(draft, &unknown);
+            return;
+        }
+    };
+    report.endpoints.clone_from(&database.endpoints);
+    draft.database = Some(report);
+    for (name, state) in &database.regions {
+        if let Ok(region) = name.parse::<Region>() {
+            draft.report(&region).deployment = Some(state_text(state));
+        }
+    }
+    match &database.state {
+        DatabaseState::Terminated => return gone(draft, &cluster.primary, id),
+        DatabaseState::Failed(words) => {
+            let message = format!("Database {id} is {words}. {}", database.message);
+            draft.stuck(CONDITION, None, Reason::DatabaseFailed, message.trim_end().to_owned(), "see the database in the cloud's portal.");
+            return;
+        }
+        DatabaseState::Active | DatabaseState::Busy(_) => {}
+    }
+    for region in draft.desired.regions() {
+        match database.regions.get(region.as_str()) {
+            Some(DatabaseState::Active) => {
+                draft.fine(CONDITION, Some(region), Reason::DeployedEverywhere, &format!("Deployed in {region}."));
+            }
+            Some(DatabaseState::Busy(words)) => {
+                draft.working(CONDITION, Some(region), Reason::Deploying, format!("{region} is {words}."));
+                draft.poll();
+            }
+            Some(DatabaseState::Failed(words)) => {
+                let message = format!("The database is {words} in {region}.");
+                draft.stuck(CONDITION, Some(region), Reason::DatabaseFailed, message, "see the database in the cloud's portal.");
+            }
+            Some(DatabaseState::Terminated) => {
+                let message = format!("The database's deployment in {region} was terminated; nothing is deployed in its place.");
+                draft.stuck(CONDITION, Some(region), Reason::DatabaseGone, message, "remove the region from the spec.");
+            }
+            None => {
+                // One at a time: only the first missing region is attempted, the others wait for it.
+                add(draft, deployment, &database, region, gates);
+                wait_for_turn(draft, region, &database);
+                return;
+            }
+        }
+    }
+}
+
+fn add(draft: &mut Draft<'_>, deployment: &Deployment, database: &Database, region: &Region, gates: &BTreeMap<Region, Gate>) {
+    if let Some(intent) = draft.memory.deploying.clone().filter(|intent| intent.region == *region) {
+        if unsettled(draft, &intent, "addition of the region") {
+            return;
+        }
+    }
+    if let DatabaseState::Busy(words) = &database.state {
+        let message = format!("The database is {words}; {region} is added when it is active.");
+        draft.working(CONDITION, Some(region), Reason::DatabaseBusy, message);
+        draft.poll();
+        return;
+    }
+    if !through(draft, region, gates) {
+        return;
+    }
+    draft.working(CONDITION, Some(region), Reason::Deploying, format!("{region} is being added."));
+    record_intent(draft, region);
+    draft.step(Step::AddRegion {
+        region: region.clone(),
+        database: database.id.clone(),
+        request: deployment.request.clone(),
+        not_after: not_after(draft),
+    });
+}
+
+/// Says of the regions after the first missing one that they wait.
+fn wait_for_turn(draft: &mut Draft<'_>, first: &Region, database: &Database) {
+    let waiting: Vec<Region> = draft
+        .desired
+        .regions()
+        .into_iter()
+        .filter(|r| *r != first && !database.regions.contains_key(r.as_str()))
+        .cloned()
+        .collect();
+    for region in waiting {
+        draft.working(CONDITION, Some(&region), Reason::GateClosed, format!("{region} is added after {first}."));
+    }
+}
+
+fn gone(draft: &mut Draft<'_>, primary: &Region, id: &str) {
+    // A database that was just created may be missing from a look or two.
+    if draft.look_at_database(primary, id) < draft.pass.settings.gate_looks {
+        draft.working(CONDITION, None, Reason::DeployUncertain, format!("The cloud does not show database {id}; looking again."));
+        let spacing = draft.pass.settings.gate_spacing;
+        draft.wait(spacing);
+        return;
+    }
+    let message = format!("Database {id} no longer exists; none is created in its place.");
+    draft.stuck(CONDITION, None, Reason::DatabaseGone, message, "delete this object and apply it anew to create another.");
+}
+
+fn not_seen<T>(draft: &mut Draft<'_>, reading: &Reading<T>) {
+    match reading.fault() {
+        Some(fault) => {
+            let fault = fault.clone();
+            draft.fault(CONDITION, None, &fault);
+        }
+        None => draft.blocked(&[CONDITION], None, Reason::NotLookedYet, "Not looked at yet."),
+    }
+}
+
+/// Says what is known of the encryption, and never more.
+fn encryption(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, linked: &LinkedKey) {
+    let Some(database) = draft.observed.database.by_id.present().cloned() else {
+        unproven(draft, Reason::NotDeployedYet, "There is no database yet, as far as can be seen.");
+        return;
+    };
+    match linked.key.capabilities.proof {
+        Proof::ByOrder => by_order(draft, cluster, deployment, &database),
+        Proof::Reported | Proof::Attested => {
+            unproven(draft, Reason::AwaitingAttestation, Reason::AwaitingAttestation.text());
+        }
+    }
+}
+
+/// Where order is all the proof there is: was the database made after the key was registered?
+fn by_order(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, database: &Database) {
+    let registered_at: Option<Moment> = draft
+        .seen(&cluster.primary)
+        .tags
+        .present()
+        .and_then(|tags| tags.get(tag::REGISTERED_AT))
+        .and_then(|text| text.parse().ok());
+    let skew = draft.pass.settings.clock_skew;
+    match (database.created_at, registered_at) {
+        (Some(created), Some(registered)) if created + skew < registered => {
+            let message = format!("Database {} is older than the key's registration, so it is not encrypted with it.", database.id);
+            draft.stuck(
+                ConditionType::EncryptionVerified,
+                None,
+                Reason::ExistingDatabaseNotEncrypted,
+                message,
+                "create a new database under the key and move the data.",
+            );
+        }
+        _ if deployment.bound_id.is_some() => {
+            unproven(draft, Reason::ExistingDatabaseUnverified, Reason::ExistingDatabaseUnverified.text());
+        }
+        _ => unproven(draft, Reason::ByOrder, Reason::ByOrder.text()),
+    }
+}
+
+fn unproven(draft: &mut Draft<'_>, reason: Reason, message: &str) {
+    draft.say(Said {
+        condition: ConditionType::EncryptionVerified,
+        region: None,
+        truth: crate::domain::condition::Truth::Unknown,
+        reason,
+        message: message.to_owned(),
+        fix: String::new(),
+    });
+}
+
+/// A state as status shows it.
+pub(super) fn state_text(state: &DatabaseState) -> String {
+    match state {
+        DatabaseState::Active => "Active".to_owned(),
+        DatabaseState::Busy(words) | DatabaseState::Failed(words) => words.clone(),
+        DatabaseState::Terminated => "Terminated".to_owned(),
+    }
+}

@@ -1,0 +1,299 @@
+//! A plan while it is being made: what every part of the decision reads, and where it puts what it decides.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::domain::condition::{ConditionType, Reason, Truth};
+use crate::domain::desired::Desired;
+use crate::domain::fault::Fault;
+use crate::domain::id::Region;
+use crate::domain::memory::{Looks, Memory, RegionMemory};
+use crate::domain::moment::{Moment, Span};
+use crate::domain::observed::{Depth, Observed, RegionSeen};
+
+use super::finding::Finding;
+use super::step::Step;
+use super::{DatabaseReport, NextLook, Pass, Plan, RegionReport, verdict};
+
+/// A plan while it is being made.
+pub(super) struct Draft<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) observed: &'a Observed,
+    pub(super) memory: &'a Memory,
+    pub(super) pass: &'a Pass,
+    pub(super) database: Option<DatabaseReport>,
+    steps: Vec<Step>,
+    findings: Vec<Finding>,
+    regions: BTreeMap<Region, RegionReport>,
+    looks: BTreeMap<Region, Looks>,
+    soonest: Option<Span>,
+    polling: bool,
+}
+
+/// What a finding says, in the order in which a sentence would.
+pub(super) struct Said<'a> {
+    pub(super) condition: ConditionType,
+    pub(super) region: Option<&'a Region>,
+    pub(super) truth: Truth,
+    pub(super) reason: Reason,
+    pub(super) message: String,
+    pub(super) fix: String,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(desired: &'a Desired, observed: &'a Observed, memory: &'a Memory, pass: &'a Pass) -> Self {
+        Self {
+            desired,
+            observed,
+            memory,
+            pass,
+            database: None,
+            steps: Vec::new(),
+            findings: Vec::new(),
+            regions: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            soonest: None,
+            polling: false,
+        }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.pass.now
+    }
+
+    /// What was seen in a region; nothing, where it was not looked at.
+    pub(super) fn seen(&self, region: &Region) -> RegionSeen {
+        self.observed.regions.get(region).cloned().unwrap_or_default()
+    }
+
+    /// What is remembered of a region.
+    pub(super) fn remembered(&self, region: &Region) -> RegionMemory {
+        self.memory.regions.get(region).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn report(&mut self, region: &Region) -> &mut RegionReport {
+        self.regions.entry(region.clone()).or_default()
+    }
+
+    pub(super) fn step(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+
+    /// Plans a write that can be repeated, unless this process made an equal one so lately that it may not be visible
+    /// yet: reads are not monotonic, and a stale one must not cause a fight with ourselves. Whether it was planned.
+    pub(super) fn repeatable(&mut self, step: Step) -> bool {
+        let holdoff = self.pass.settings.repair_holdoff;
+        if let Some(made) = self.memory.recent.get(&step.effect()) {
+            if self.now().since(*made) < holdoff {
+                self.poll();
+                return false;
+            }
+        }
+        self.step(step);
+        true
+    }
+
+    pub(super) fn say(&mut self, said: Said<'_>) {
+        let Said { condition, region, truth, reason, message, fix } = said;
+        self.findings.push(Finding { condition, region: region.cloned(), truth, reason, message, fix });
+    }
+
+    /// Says that something is as it should be.
+    pub(super) fn fine(&mut self, condition: ConditionType, region: Option<&Region>, reason: Reason, message: &str) {
+        let message = message.to_owned();
+        self.say(Said { condition, region, truth: Truth::True, reason, message, fix: String::new() });
+    }
+
+    /// Says that something is on its way or waits.
+    pub(super) fn working(&mut self, condition: ConditionType, region: Option<&Region>, reason: Reason, message: String) {
+        self.say(Said { condition, region, truth: Truth::False, reason, message, fix: String::new() });
+    }
+
+    /// Says that a difference is being mended which does not keep the key from being used.
+    pub(super) fn healing(&mut self, condition: ConditionType, region: &Region, reason: Reason, message: String) {
+        let region = Some(region);
+        self.say(Said { condition, region, truth: Truth::True, reason, message, fix: String::new() });
+    }
+
+    /// Whether anything was said about a condition of a region yet.
+    pub(super) fn has(&self, condition: ConditionType, region: &Region) -> bool {
+        self.findings.iter().any(|f| f.condition == condition && f.region.as_ref() == Some(region))
+    }
+
+    /// Says that somebody has to do something.
+    pub(super) fn stuck(
+        &mut self,
+        condition: ConditionType,
+        region: Option<&Region>,
+        reason: Reason,
+        message: String,
+        fix: &str,
+    ) {
+        self.say(Said { condition, region, truth: Truth::False, reason, message, fix: fix.to_owned() });
+    }
+
+    /// Says what a fault means, under the condition that it keeps from being known.
+    pub(super) fn fault(&mut self, condition: ConditionType, region: Option<&Region>, fault: &Fault) {
+        let finding = Finding::of_fault(condition, region, fault);
+        if let Some(span) = fault.retry_after {
+            self.wait(span);
+        }
+        self.found(condition, finding);
+    }
+
+    /// Adds a finding that was met while judging a condition, and leaves that condition unknown if it bears on another.
+    pub(super) fn found(&mut self, met: ConditionType, finding: Finding) {
+        let region = finding.region.clone();
+        self.unseen(met, region.as_ref(), finding.reason, &finding);
+        self.findings.push(finding);
+    }
+
+    /// A fault shown under another condition leaves the one that it was met under unknown, for the same reason.
+    fn unseen(&mut self, condition: ConditionType, region: Option<&Region>, reason: Reason, shown: &Finding) {
+        if shown.condition != condition {
+            let message = format!("Not known: {}", shown.message);
+            self.say(Said { condition, region, truth: Truth::Unknown, reason, message, fix: String::new() });
+        }
+    }
+
+    /// Leaves conditions unknown that cannot be judged before another thing is mended.
+    pub(super) fn blocked(
+        &mut self,
+        conditions: &[ConditionType],
+        region: Option<&Region>,
+        reason: Reason,
+        message: &str,
+    ) {
+        for condition in conditions {
+            let message = message.to_owned();
+            self.say(Said { condition: *condition, region, truth: Truth::Unknown, reason, message, fix: String::new() });
+        }
+    }
+
+    /// The reason of the gravest finding so far about a region, or about the whole.
+    pub(super) fn gravest(&self, region: Option<&Region>) -> Option<Reason> {
+        self.findings
+            .iter()
+            .filter(|f| region.is_none() || f.region.is_none() || f.region.as_ref() == region)
+            .max_by_key(|f| f.reason.standing())
+            .map(|f| f.reason)
+    }
+
+    /// Wants to be asked again after a span at the latest.
+    pub(super) fn wait(&mut self, span: Span) {
+        self.soonest = Some(self.soonest.map_or(span, |s| s.min(span)));
+    }
+
+    /// Waits for something to come.
+    pub(super) fn poll(&mut self) {
+        self.polling = true;
+        self.wait(self.pass.settings.poll);
+    }
+
+    /// Counts this pass's look at what a gate rests on, and yields how many equal ones there were in a row.
+    pub(super) fn look(&mut self, region: &Region, facts: &impl Hash) -> u32 {
+        let mut hasher = DefaultHasher::new();
+        facts.hash(&mut hasher);
+        let fingerprint = hasher.finish();
+        let at = self.observed.at;
+        let looks = match self.memory.looks.get(region) {
+            Some(before) if before.fingerprint == fingerprint => {
+                if at.since(before.last) >= self.pass.settings.gate_spacing {
+                    Looks { fingerprint, count: before.count.saturating_add(1), last: at }
+                } else {
+                    *before
+                }
+            }
+            _ => Looks { fingerprint, count: 1, last: at },
+        };
+        self.looks.insert(region.clone(), looks);
+        looks.count
+    }
+
+    /// Counts this pass's look at a database that is not there.
+    pub(super) fn look_at_database(&mut self, primary: &Region, id: &str) -> u32 {
+        self.look(primary, &("no database", id))
+    }
+
+    /// The verdict of a pass that looked at less than everything: nothing has changed, or look at everything at once.
+    pub(super) fn glance(mut self) -> Plan {
+        if self.memory.was_ready && self.memory.unseen_since.is_none() && self.as_remembered() {
+            self.looks.clone_from(&self.memory.looks);
+            let next_look = self.steady();
+            return self.into_plan(next_look);
+        }
+        self.into_plan(NextLook { after: Span(0), depth: Depth::Everything, polling: false })
+    }
+
+    /// Whether everything that was looked at is what status says.
+    fn as_remembered(&self) -> bool {
+        self.desired.regions().into_iter().all(|region| {
+            let seen = self.seen(region);
+            let remembered = self.remembered(region);
+            let key = seen.by_alias.present().or(seen.by_arn.present());
+            let key_same = key.is_some_and(|key| {
+                remembered.key.as_ref().is_none_or(|arn| *arn == key.arn)
+                    && remembered.key_state.as_deref() == Some(key.state.as_str())
+            });
+            let policy_same = self.observed.depth < Depth::Policy
+                || seen.policy.present().is_some_and(|text| super::policy::hash(text) == remembered.policy_hash);
+            key_same && policy_same
+        }) && self.database_as_remembered()
+    }
+
+    fn database_as_remembered(&self) -> bool {
+        let Some(id) = &self.memory.database else { return true };
+        self.observed.database.by_id.present().is_some_and(|database| {
+            database.id == *id
+                && self.desired.regions().into_iter().all(|region| {
+                    database.regions.get(region.as_str()).map(super::deploy::state_text)
+                        == self.remembered(region).deployment
+                })
+        })
+    }
+
+    /// The next look at something that is as declared.
+    fn steady(&self) -> NextLook {
+        let settings = &self.pass.settings;
+        let at = self.now() + settings.state_interval;
+        let looked = self.memory.looked;
+        let depth = if at.since(looked.everything) >= settings.resync {
+            Depth::Everything
+        } else if at.since(looked.policy) >= settings.policy_interval {
+            Depth::Policy
+        } else {
+            Depth::State
+        };
+        NextLook { after: settings.state_interval, depth, polling: false }
+    }
+
+    /// The finished plan.
+    pub(super) fn finish(mut self) -> Plan {
+        let object = self.desired.object();
+        let held_back = object.paused || self.desired.key().is_some_and(|key| key.observe_only);
+        if held_back {
+            self.steps.retain(|step| matches!(step, Step::AddFinalizer | Step::RemoveFinalizer));
+        }
+        self.findings.extend(verdict::overall(&self.findings, self.memory, object, self.now()));
+        let next_look = if !self.steps.is_empty() {
+            NextLook { after: Span(0), depth: Depth::Everything, polling: false }
+        } else if let Some(after) = self.soonest {
+            NextLook { after, depth: Depth::Everything, polling: self.polling }
+        } else if verdict::is_ready(&self.findings) {
+            // A pass that found everything right has just looked at everything.
+            let mut next = self.steady();
+            if next.depth == Depth::Everything && self.pass.settings.state_interval < self.pass.settings.resync {
+                next.depth = Depth::State;
+            }
+            next
+        } else {
+            NextLook { after: self.pass.settings.state_interval, depth: Depth::Everything, polling: false }
+        };
+        self.into_plan(next_look)
+    }
+
+    fn into_plan(self, next_look: NextLook) -> Plan {
+        let Self { steps, findings, regions, looks, database, .. } = self;
+        Plan { steps, findings, next_look, regions, looks, database }
+    }
+}

@@ -1,0 +1,254 @@
+//! The gate: whether a region may be deployed to, by what this pass itself saw.
+//!
+//! # Guarantees
+//! A gate opens only when the key is enabled and ours, its policy holds what the cloud needs, that exact key is
+//! registered, and all of this was seen several times in a row, the last time in this very pass. Another object's status
+//! is no evidence. Once open it stays open while the facts stay right, so that a restart does not close it.
+
+use crate::domain::capabilities::Registration;
+use crate::domain::condition::{ConditionType, Reason};
+use crate::domain::desired::{DesiredKey, LinkedKey};
+use crate::domain::fault::Fault;
+use crate::domain::id::{Region, tag};
+use crate::domain::observed::{KeyFacts, KeyState, RegionSeen};
+use crate::domain::reading::Reading;
+
+use super::draft::Draft;
+use super::finding::Finding;
+use super::{Check, GateReport, key, registration};
+
+const CONDITION: ConditionType = ConditionType::GateOpen;
+
+/// What the gate of a region says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gate {
+    /// Whether a deployment may start in this pass.
+    pub(super) may_deploy: bool,
+}
+
+/// One check, and what it means when it does not pass.
+struct Verdict {
+    name: &'static str,
+    outcome: Result<String, Failure>,
+}
+
+enum Failure {
+    /// It does not hold.
+    Not { reason: Reason, message: String, fix: String },
+    /// It could not be seen.
+    Unseen(Option<Fault>),
+}
+
+fn not(reason: Reason, message: impl Into<String>, fix: &str) -> Failure {
+    Failure::Not { reason, message: message.into(), fix: fix.to_owned() }
+}
+
+/// Judges the gate of one region.
+pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Region, aws: bool, cloud: bool) -> Gate {
+    let seen = draft.seen(region);
+    let memory = draft.remembered(region);
+    let mut verdicts = facts(linked, region, &seen, aws, cloud);
+    let facts_hold = verdicts.iter().all(|v| v.outcome.is_ok());
+    let needed = draft.pass.settings.gate_looks;
+    let looks = match subject(&linked.key, region, &seen).present() {
+        Some(facts) if facts_hold => draft.look(region, &key::gate_facts(facts, &seen)),
+        _ => 0,
+    };
+    let enough = looks >= needed;
+    if !enough && facts_hold {
+        draft.wait(draft.pass.settings.gate_spacing);
+    }
+    let open = facts_hold && (enough || memory.gate_was_open);
+    verdicts.push(Verdict {
+        name: "SeenRepeatedly",
+        outcome: if open {
+            Ok(format!("The same was seen at least {needed} times in a row."))
+        } else if facts_hold {
+            Err(not(Reason::LooksPending, format!("Seen right {looks} of {needed} times in a row."), ""))
+        } else {
+            Err(not(Reason::KeyNotReady, "Counted once the other checks pass.", ""))
+        },
+    });
+    let checks = verdicts.iter().map(check).collect();
+    say(draft, region, &verdicts);
+    let report = draft.report(region);
+    report.gate = Some(GateReport { open, checks });
+    report.key_state = seen.by_alias.present().or(seen.by_arn.present()).map(|k| k.state.as_str().to_owned());
+    report.key = subject(&linked.key, region, &seen).present().map(|k| k.arn.clone());
+    Gate { may_deploy: facts_hold && enough }
+}
+
+/// The key that the region's deployments have to be under, by its own identity, not by another object's status.
+fn subject<'s>(desired: &DesiredKey, region: &Region, seen: &'s RegionSeen) -> Reading<&'s KeyFacts> {
+    match desired.regions.get(region).and_then(|wish| wish.key_arn.as_ref()) {
+        Some(_) => seen.by_arn.as_ref(),
+        None => seen.by_alias.as_ref(),
+    }
+}
+
+fn facts(linked: &LinkedKey, region: &Region, seen: &RegionSeen, aws: bool, cloud: bool) -> Vec<Verdict> {
+    let desired = &linked.key;
+    let mut verdicts = vec![
+        Verdict { name: "KeyAllowsNamespace", outcome: allowed(linked) },
+        Verdict { name: "KeyNotDeleting", outcome: not_deleting(desired) },
+        Verdict { name: "KeyHasRegion", outcome: has_region(desired, region) },
+        Verdict { name: "AccountIsOurs", outcome: if aws { Ok(desired.access.account.to_string()) } else { Err(Failure::Unseen(None)) } },
+        Verdict { name: "KeyEnabled", outcome: enabled(desired, region, seen) },
+        Verdict { name: "KeyIsOurs", outcome: is_ours(desired, region, seen) },
+        Verdict { name: "PolicyHolds", outcome: policy(desired, region, seen) },
+    ];
+    if desired.capabilities.registration == Registration::PerRegion {
+        verdicts.push(Verdict { name: "Registered", outcome: if cloud { is_registered(desired, region, seen) } else { Err(Failure::Unseen(None)) } });
+        verdicts.push(Verdict { name: "RegionOffered", outcome: offered(seen) });
+    }
+    verdicts.push(Verdict {
+        name: "UpstreamSaysUsable",
+        // A cloud that can say so says it with its registration; what it cannot say is said here.
+        outcome: Ok("This cloud has no call that tries a key out; its registration is all that it says.".to_owned()),
+    });
+    verdicts
+}
+
+fn allowed(linked: &LinkedKey) -> Result<String, Failure> {
+    if linked.allowed {
+        Ok("The key allows clusters of this namespace.".to_owned())
+    } else {
+        Err(not(
+            Reason::KeyNotAllowed,
+            format!("CustomerKey {}/{} does not allow clusters of this namespace.", linked.key.owner.namespace, linked.key.owner.name),
+            "have the key's owner set spec.allowedNamespaces.",
+        ))
+    }
+}
+
+fn not_deleting(desired: &DesiredKey) -> Result<String, Failure> {
+    if desired.object.deleting {
+        Err(not(Reason::KeyDeleting, "The CustomerKey is being deleted.", "refer to another key, or re-create it."))
+    } else {
+        Ok("The key's object is not being deleted.".to_owned())
+    }
+}
+
+fn has_region(desired: &DesiredKey, region: &Region) -> Result<String, Failure> {
+    if desired.regions.contains_key(region) {
+        Ok(format!("The key declares {region}."))
+    } else {
+        Err(not(
+            Reason::RegionNotInKey,
+            format!("CustomerKey {}/{} has no region {region}.", desired.owner.namespace, desired.owner.name),
+            "add the region to the key's spec.regions.",
+        ))
+    }
+}
+
+fn enabled(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<String, Failure> {
+    match subject(desired, region, seen) {
+        Reading::Present(facts) if facts.state == KeyState::Enabled && facts.arn.region() == region => Ok(facts.arn.to_string()),
+        Reading::Present(facts) => Err(not(
+            Reason::KeyUnusable,
+            format!("Key {} is {}.", facts.arn, facts.state.as_str()),
+            "see the CustomerKey's conditions.",
+        )),
+        Reading::Absent => Err(not(Reason::KeyNotReady, "The region has no key yet.", "")),
+        unknown @ Reading::Unknown(_) => Err(Failure::Unseen(unknown.fault().cloned())),
+    }
+}
+
+fn is_ours(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<String, Failure> {
+    let Some(tags) = seen.tags.present() else {
+        return match seen.tags.fault() {
+            Some(fault) => Err(Failure::Unseen(Some(fault.clone()))),
+            None => Err(not(Reason::KeyNotReady, "The region has no key yet.", "")),
+        };
+    };
+    let adopted = desired.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
+    let proven = if adopted { tags.get(tag::ADOPT_BY) == Some(&desired.owner.consent()) } else { key::owned(desired, tags) };
+    if tags.contains_key(tag::HOLD) {
+        Err(not(Reason::KeyUnusable, format!("The key carries the tag {}.", tag::HOLD), "have the AWS administrator remove it."))
+    } else if !proven {
+        Err(not(Reason::KeyUnusable, "The key does not carry the tags of this CustomerKey.", "see the CustomerKey's conditions."))
+    } else if desired.capabilities.registration == Registration::PerRegion && !tags.contains_key(tag::REGISTERED_AT) {
+        Err(not(Reason::KeyNotReady, "The moment of the registration is not noted on the key yet.", ""))
+    } else {
+        Ok("The key carries the tags of this CustomerKey.".to_owned())
+    }
+}
+
+fn policy(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<String, Failure> {
+    if let Some(fault) = seen.policy.fault().or(seen.principals.fault()) {
+        return Err(Failure::Unseen(Some(fault.clone())));
+    }
+    registration::policy_holds(desired, region, seen)
+        .map(|()| "The key policy holds what the cloud's principals need.".to_owned())
+        .map_err(|message| not(Reason::KeyNotReady, message, ""))
+}
+
+fn is_registered(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<String, Failure> {
+    let key = subject(desired, region, seen).present().map(|facts| facts.arn.to_string());
+    match &seen.registration {
+        Reading::Present(arn) if Some(arn) == key.as_ref() => Ok(format!("{arn} is registered.")),
+        Reading::Present(arn) => Err(not(
+            Reason::KeyUnusable,
+            format!("The cloud has another key registered: {arn}."),
+            "see the CustomerKey's conditions.",
+        )),
+        Reading::Absent => Err(not(Reason::KeyNotReady, "The cloud has no key registered for this region.", "")),
+        unknown @ Reading::Unknown(_) => Err(Failure::Unseen(unknown.fault().cloned())),
+    }
+}
+
+fn offered(seen: &RegionSeen) -> Result<String, Failure> {
+    match (key::locked(seen), &seen.offer) {
+        (Some(words), _) => Err(not(
+            Reason::RegionLocked,
+            format!("The cloud does not offer this region: {words}"),
+            "ask the cloud to unlock the region, or remove it.",
+        )),
+        (None, Reading::Unknown(_) | Reading::Absent) => Err(Failure::Unseen(seen.offer.fault().cloned())),
+        (None, Reading::Present(_)) => Ok("The cloud offers this region.".to_owned()),
+    }
+}
+
+fn check(verdict: &Verdict) -> Check {
+    let (passed, message) = match &verdict.outcome {
+        Ok(message) => (true, message.clone()),
+        Err(Failure::Not { message, .. }) => (false, message.clone()),
+        Err(Failure::Unseen(Some(fault))) => (false, format!("Could not be seen: {fault}.")),
+        Err(Failure::Unseen(None)) => (false, "Could not be seen.".to_owned()),
+    };
+    Check { name: verdict.name.to_owned(), passed, message }
+}
+
+/// Says the gravest of what keeps the gate shut, and the first one of these.
+fn say(draft: &mut Draft<'_>, region: &Region, verdicts: &[Verdict]) {
+    let mut worst: Option<Finding> = None;
+    for verdict in verdicts {
+        let finding = match &verdict.outcome {
+            Ok(_) => continue,
+            Err(Failure::Unseen(Some(fault))) => Finding::of_fault(CONDITION, Some(region), fault),
+            Err(Failure::Unseen(None)) => Finding {
+                condition: CONDITION,
+                region: Some(region.clone()),
+                truth: crate::domain::condition::Truth::Unknown,
+                reason: draft.gravest(None).unwrap_or(Reason::NotLookedYet),
+                message: format!("{} could not be seen.", verdict.name),
+                fix: String::new(),
+            },
+            Err(Failure::Not { reason, message, fix }) => Finding {
+                condition: CONDITION,
+                region: Some(region.clone()),
+                truth: crate::domain::condition::Truth::False,
+                reason: *reason,
+                message: message.clone(),
+                fix: fix.clone(),
+            },
+        };
+        if worst.as_ref().is_none_or(|w| finding.reason.standing() > w.reason.standing()) {
+            worst = Some(finding);
+        }
+    }
+    match worst {
+        None => draft.fine(CONDITION, Some(region), Reason::AllChecksPass, &format!("{region} may be deployed to.")),
+        Some(finding) => draft.found(CONDITION, finding),
+    }
+}

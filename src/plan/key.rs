@@ -1,0 +1,550 @@
+//! The keys: one per region, created at most once under the identity's alias.
+//!
+//! # Protocol
+//! A durable intent with a nonce; a search by alias and by tag; `CreateKey`; `CreateAlias` as the claim, since an alias is
+//! the only thing of which KMS admits one; the record of the ARN. KMS has no client token for `CreateKey`
+//! (<https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html>), so an outcome that is not known is waited
+//! for and searched for before there is another attempt, under another intent. Keys that lose are reported, never used.
+
+use std::collections::BTreeMap;
+
+use crate::domain::condition::{ConditionType, Reason};
+use crate::domain::desired::{DesiredKey, DesiredRegion, NewKey};
+use crate::domain::id::{KeyArn, Region, tag};
+use crate::domain::memory::{KeyIntent, RegionMemory};
+use crate::domain::moment::Moment;
+use crate::domain::observed::{Candidate, KeyFacts, KeyState, RegionOffer, RegionSeen};
+use crate::domain::reading::Reading;
+
+use super::draft::Draft;
+use super::step::{KeyRef, Step};
+use super::{policy, registration};
+
+const DOWNSTREAM: [ConditionType; 2] = [ConditionType::PoliciesReady, ConditionType::Registered];
+const EVERYTHING: [ConditionType; 3] =
+    [ConditionType::KeysReady, ConditionType::PoliciesReady, ConditionType::Registered];
+
+/// Plans a `CustomerKey`.
+pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
+    if !key.capabilities.supported {
+        let message = format!("This build cannot work with {}.", key.scope.cloud);
+        draft.stuck(
+            ConditionType::Registered,
+            None,
+            Reason::UpstreamNotSupported,
+            message,
+            "use a build that supports it, or name another cloud in spec.upstream.",
+        );
+        draft.blocked(
+            &[ConditionType::KeysReady, ConditionType::PoliciesReady, ConditionType::CredentialsValid],
+            None,
+            Reason::UpstreamNotSupported,
+            "Nothing is looked at for a cloud that this build does not support.",
+        );
+        return;
+    }
+    if !key.object.finalizer {
+        draft.step(Step::AddFinalizer);
+    }
+    let aws = aws_is_ours(draft, key);
+    let cloud = cloud_is_ours(draft, key);
+    if aws && cloud {
+        draft.fine(ConditionType::CredentialsValid, None, Reason::CredentialsAccepted, "AWS and the cloud accept the credentials.");
+    }
+    for (region, wish) in &key.regions {
+        plan_region(draft, key, region, wish, aws, cloud);
+    }
+}
+
+/// Whether AWS takes us for somebody in the declared account. If not, nothing in AWS is touched or believed.
+pub(super) fn aws_is_ours(draft: &mut Draft<'_>, key: &DesiredKey) -> bool {
+    match &draft.observed.caller {
+        Reading::Present(caller) if caller.account == key.access.account.as_str() => true,
+        Reading::Present(caller) => {
+            let message = format!(
+                "The AWS credentials belong to account {}, and spec.aws.accountId is {}.",
+                caller.account, key.access.account
+            );
+            draft.stuck(
+                ConditionType::CredentialsValid,
+                None,
+                Reason::AccountMismatch,
+                message,
+                "set spec.aws.roleArn to a role of the declared account, or re-create the object with the right account.",
+            );
+            false
+        }
+        Reading::Unknown(crate::domain::reading::Why::Failed(fault)) => {
+            let fault = fault.clone();
+            draft.fault(ConditionType::CredentialsValid, None, &fault);
+            false
+        }
+        Reading::Absent | Reading::Unknown(_) => {
+            draft.blocked(&[ConditionType::CredentialsValid], None, Reason::NotLookedYet, "AWS was not asked yet.");
+            false
+        }
+    }
+}
+
+/// Whether the cloud takes the credentials for the declared scope. If not, it is not told anything.
+pub(super) fn cloud_is_ours(draft: &mut Draft<'_>, key: &DesiredKey) -> bool {
+    let condition = ConditionType::CredentialsValid;
+    match &draft.observed.credentials {
+        Reading::Present(seen) if seen.lacking.is_empty() => {}
+        Reading::Present(seen) => {
+            let message = format!("Secret {} has no key {}.", seen.secret, seen.lacking.join(", "));
+            draft.stuck(condition, None, Reason::SecretKeyMissing, message, "add the key to the Secret.");
+            return false;
+        }
+        Reading::Absent => {
+            let message = "The Secret that credentialsSecretRef names does not exist in this namespace.".to_owned();
+            draft.stuck(condition, None, Reason::SecretMissing, message, "create the Secret with the cloud's credentials.");
+            return false;
+        }
+        Reading::Unknown(crate::domain::reading::Why::Failed(fault)) => {
+            let fault = fault.clone();
+            draft.fault(condition, None, &fault);
+            return false;
+        }
+        Reading::Unknown(_) => return false,
+    }
+    match &draft.observed.scope {
+        Reading::Present(id) if *id == key.scope.id => true,
+        Reading::Present(id) => {
+            let message = format!("The credentials belong to {id}, and the spec names {}.", key.scope.id);
+            draft.stuck(
+                condition,
+                None,
+                Reason::ScopeMismatch,
+                message,
+                "put credentials of the declared organization into the Secret, or correct the spec.",
+            );
+            false
+        }
+        Reading::Unknown(crate::domain::reading::Why::Failed(fault)) => {
+            let fault = fault.clone();
+            draft.fault(condition, None, &fault);
+            false
+        }
+        Reading::Absent | Reading::Unknown(_) => {
+            draft.blocked(&[condition], None, Reason::NotLookedYet, "The cloud was not asked yet.");
+            false
+        }
+    }
+}
+
+fn plan_region(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &DesiredRegion, aws: bool, cloud: bool) {
+    let seen = draft.seen(region);
+    let memory = draft.remembered(region);
+    draft.report(region).key.clone_from(&memory.key);
+    if !aws {
+        let reason = draft.gravest(None).unwrap_or(Reason::NotLookedYet);
+        draft.blocked(&EVERYTHING, Some(region), reason, "Not looked at while AWS does not take us for the declared account.");
+        return;
+    }
+    let held = match &wish.key_arn {
+        Some(arn) => adopted(draft, key, region, arn, &seen),
+        None => own(draft, key, region, &seen, &memory, cloud),
+    };
+    let Some(facts) = held else {
+        let reason = draft.gravest(Some(region)).unwrap_or(Reason::CreatingKey);
+        draft.blocked(&DOWNSTREAM, Some(region), reason, "Waits for the region's key.");
+        return;
+    };
+    report_key(draft, key, region, &facts, &seen);
+    if !usable(draft, region, &facts) {
+        let reason = draft.gravest(Some(region)).unwrap_or(Reason::KeyUnavailable);
+        draft.blocked(&DOWNSTREAM, Some(region), reason, "Waits until the key can be used.");
+        return;
+    }
+    if seen.tags.present().is_some_and(|tags| tags.contains_key(tag::HOLD)) {
+        let message = format!("The key carries the tag {}; nothing is written to it.", tag::HOLD);
+        draft.working(ConditionType::KeysReady, Some(region), Reason::OnHold, message);
+        draft.blocked(&DOWNSTREAM, Some(region), Reason::OnHold, "The key is on hold.");
+        return;
+    }
+    if wish.key_arn.is_none() {
+        if held_elsewhere(draft, region, &seen) {
+            draft.blocked(&DOWNSTREAM, Some(region), Reason::HeldByAnotherCluster, "Another cluster holds the key.");
+            return;
+        }
+        attributes(draft, key, region, &facts, &seen);
+    }
+    let policy_holds = policy::plan_region(draft, key, region, wish, &facts, &seen);
+    registration::plan_region(draft, key, region, &facts, &seen, &memory, cloud, policy_holds);
+    if let Some(fault) = seen.candidates.fault() {
+        let fault = fault.clone();
+        draft.fault(ConditionType::KeysReady, Some(region), &fault);
+    }
+    if !draft.has(ConditionType::KeysReady, region) {
+        draft.fine(ConditionType::KeysReady, Some(region), Reason::KeysEnabled, &format!("{} is enabled.", facts.arn));
+    }
+}
+
+/// A key that somebody else made and lets this object use.
+fn adopted(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, arn: &KeyArn, seen: &RegionSeen) -> Option<KeyFacts> {
+    let facts = match &seen.by_arn {
+        Reading::Present(facts) => facts.clone(),
+        Reading::Absent => {
+            let message = format!("There is no key {arn}, or the operator may not see it.");
+            draft.stuck(ConditionType::KeysReady, Some(region), Reason::KeyGone, message, "correct keyArn.");
+            return None;
+        }
+        Reading::Unknown(_) => return not_seen(draft, region, &seen.by_arn),
+    };
+    let Some(tags) = seen.tags.present() else {
+        return not_seen(draft, region, &seen.tags);
+    };
+    let consent = key.owner.consent();
+    if tags.get(tag::ADOPT_BY) != Some(&consent) {
+        let message = format!("Key {arn} does not carry the tag {}={consent}.", tag::ADOPT_BY);
+        let fix = format!(
+            "an administrator of the key runs: aws kms tag-resource --region {region} --key-id {arn} --tags TagKey={},TagValue={consent}",
+            tag::ADOPT_BY
+        );
+        draft.stuck(ConditionType::KeysReady, Some(region), Reason::AdoptionNotConsented, message, &fix);
+        return None;
+    }
+    Some(facts)
+}
+
+/// The key that we make, or made.
+fn own(
+    draft: &mut Draft<'_>,
+    key: &DesiredKey,
+    region: &Region,
+    seen: &RegionSeen,
+    memory: &RegionMemory,
+    cloud: bool,
+) -> Option<KeyFacts> {
+    match &memory.key {
+        Some(arn) => recorded(draft, key, region, arn, seen),
+        None => unrecorded(draft, key, region, seen, memory, cloud),
+    }
+}
+
+/// The key that status names. It is never replaced.
+fn recorded(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, arn: &KeyArn, seen: &RegionSeen) -> Option<KeyFacts> {
+    let condition = ConditionType::KeysReady;
+    let facts = match &seen.by_arn {
+        Reading::Present(facts) => facts.clone(),
+        Reading::Absent => {
+            // One look that does not find it proves nothing: reads may lag behind the creation.
+            if draft.look(region, &("gone", arn)) < draft.pass.settings.gate_looks {
+                let message = format!("AWS does not show {arn}; the operator looks again.");
+                draft.working(condition, Some(region), Reason::KeyStateSettling, message);
+                let spacing = draft.pass.settings.gate_spacing;
+                draft.wait(spacing);
+            } else {
+                let message = format!("Key {arn} no longer exists. What was encrypted with it cannot be read any more.");
+                draft.stuck(condition, Some(region), Reason::KeyGone, message, "see docs/deletion.md, \"the key is gone\".");
+            }
+            return None;
+        }
+        Reading::Unknown(_) => return not_seen(draft, region, &seen.by_arn),
+    };
+    match &seen.by_alias {
+        Reading::Present(other) if other.arn != *arn => {
+            alias_taken(draft, key, region, other);
+            None
+        }
+        Reading::Absent => {
+            let step = Step::CreateAlias {
+                region: region.clone(),
+                alias: key.owner.alias(),
+                key: KeyRef::Arn(arn.clone()),
+            };
+            let message = format!("The alias {} is missing and is put back.", key.owner.alias());
+            draft.healing(condition, region, Reason::HealingKey, message);
+            draft.repeatable(step);
+            Some(facts)
+        }
+        Reading::Unknown(_) => not_seen(draft, region, &seen.by_alias),
+        Reading::Present(_) => Some(facts),
+    }
+}
+
+/// No key is recorded yet: find it, or create it.
+fn unrecorded(
+    draft: &mut Draft<'_>,
+    key: &DesiredKey,
+    region: &Region,
+    seen: &RegionSeen,
+    memory: &RegionMemory,
+    cloud: bool,
+) -> Option<KeyFacts> {
+    match &seen.by_alias {
+        Reading::Present(facts) => {
+            let Some(tags) = seen.tags.present() else {
+                return not_seen(draft, region, &seen.tags);
+            };
+            if !owned(key, tags) {
+                alias_taken(draft, key, region, facts);
+            } else if !held_elsewhere(draft, region, seen) {
+                record(draft, region, &facts.arn);
+            }
+            return None;
+        }
+        Reading::Unknown(_) => return not_seen(draft, region, &seen.by_alias),
+        Reading::Absent => {}
+    }
+    let Some(candidates) = seen.candidates.present() else {
+        if seen.candidates.is_absent() {
+            create_or_wait(draft, key, region, seen, memory, cloud);
+            return None;
+        }
+        return not_seen(draft, region, &seen.candidates);
+    };
+    match canonical(candidates, memory.creating.as_ref()) {
+        Some(candidate) => claim(draft, key, region, &candidate.arn),
+        None => create_or_wait(draft, key, region, seen, memory, cloud),
+    }
+    None
+}
+
+/// Which of several keys with our tags becomes the one: that of the open intent, else the first by ARN, so that every
+/// replica and every restart chooses the same.
+fn canonical<'c>(candidates: &'c [Candidate], intent: Option<&KeyIntent>) -> Option<&'c Candidate> {
+    let of_intent = candidates.iter().find(|c| intent.is_some_and(|i| c.nonce.as_deref() == Some(i.nonce.as_str())));
+    of_intent.or_else(|| candidates.iter().min())
+}
+
+fn claim(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, arn: &KeyArn) {
+    let message = format!("Found {arn} with the tags of this object; claiming it by the alias {}.", key.owner.alias());
+    draft.working(ConditionType::KeysReady, Some(region), Reason::CreatingKey, message);
+    draft.step(Step::CreateAlias { region: region.clone(), alias: key.owner.alias(), key: KeyRef::Arn(arn.clone()) });
+    draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::Arn(arn.clone()) });
+}
+
+fn record(draft: &mut Draft<'_>, region: &Region, arn: &KeyArn) {
+    let message = format!("Found {arn} under the alias of this object; recording it.");
+    draft.working(ConditionType::KeysReady, Some(region), Reason::CreatingKey, message);
+    draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::Arn(arn.clone()) });
+}
+
+/// Neither alias nor tags show a key.
+fn create_or_wait(
+    draft: &mut Draft<'_>,
+    key: &DesiredKey,
+    region: &Region,
+    seen: &RegionSeen,
+    memory: &RegionMemory,
+    cloud: bool,
+) {
+    let condition = ConditionType::KeysReady;
+    if let Some(intent) = &memory.creating {
+        let settle = draft.pass.settings.create_settle;
+        let age = draft.now().since(intent.started_at);
+        if age < settle || !seen.scanned {
+            let left = crate::domain::moment::Span((settle.0 - age.0).max(0));
+            let message = format!(
+                "It is not known whether the CreateKey of {} s ago succeeded; looking for its key, another attempt in {} s at the earliest.",
+                age.as_seconds(),
+                left.as_seconds()
+            );
+            draft.working(condition, Some(region), Reason::CreateUncertain, message);
+            draft.wait(left);
+            draft.poll();
+            return;
+        }
+    }
+    if !cloud {
+        draft.working(condition, Some(region), Reason::KeyNotReady, "No key is created before the cloud's credentials work.".to_owned());
+        return;
+    }
+    if registration::obstructed(draft, region, seen) {
+        let reason = draft.gravest(Some(region)).unwrap_or(Reason::RegistrationConflict);
+        draft.blocked(&[condition], Some(region), reason, "No key is created that could not be registered.");
+        return;
+    }
+    create(draft, key, region);
+}
+
+fn create(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region) {
+    let condition = ConditionType::KeysReady;
+    let policy = match policy::initial(draft, key, region) {
+        Ok(policy) => policy,
+        Err(problem) => {
+            draft.stuck(condition, Some(region), problem.reason, problem.message, &problem.fix);
+            return;
+        }
+    };
+    let now = draft.now();
+    let nonce = draft.pass.nonce.clone();
+    let mut tags = wished_tags(draft, key);
+    tags.insert(tag::NONCE.to_owned(), nonce.clone());
+    let new = NewKey { description: key.description.clone(), tags, policy, multi_region: key.multi_region.is_some() };
+    draft.working(condition, Some(region), Reason::CreatingKey, "The key is being created.".to_owned());
+    draft.step(Step::RecordKeyIntent { region: region.clone(), intent: KeyIntent { nonce, started_at: now } });
+    draft.step(Step::CreateKey { region: region.clone(), key: new, not_after: now + draft.pass.settings.look_valid });
+    draft.step(Step::CreateAlias {
+        region: region.clone(),
+        alias: key.owner.alias(),
+        key: KeyRef::CreatedInThisPass,
+    });
+    draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::CreatedInThisPass });
+}
+
+/// The tags that a key of ours has to carry; the nonce is set once and never compared.
+fn wished_tags(draft: &Draft<'_>, key: &DesiredKey) -> BTreeMap<String, String> {
+    let mut tags = key.tags.clone();
+    tags.extend(key.owner.tags().map(|(k, v)| (k.to_owned(), v.to_owned())));
+    if !draft.pass.settings.holder.is_empty() {
+        tags.insert(tag::HOLDER.to_owned(), draft.pass.settings.holder.clone());
+    }
+    tags
+}
+
+/// Whether tags prove that a key is this object's.
+pub(super) fn owned(key: &DesiredKey, tags: &BTreeMap<String, String>) -> bool {
+    key.owner.tags().iter().all(|(k, v)| tags.get(*k).is_some_and(|value| value == v))
+}
+
+/// Whether another cluster with the same installation holds the key. Nothing is written to it then.
+fn held_elsewhere(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
+    let ours = &draft.pass.settings.holder;
+    let holder = seen.tags.present().and_then(|tags| tags.get(tag::HOLDER));
+    let Some(holder) = holder.filter(|holder| !ours.is_empty() && *holder != ours) else { return false };
+    let message = format!("The key is held by the cluster whose kube-system namespace has the uid {holder}.");
+    let fix = format!("if that cluster is gone, run the operator with --take-over-from {holder}.");
+    draft.stuck(ConditionType::KeysReady, Some(region), Reason::HeldByAnotherCluster, message, &fix);
+    true
+}
+
+fn alias_taken(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, other: &KeyFacts) {
+    let alias = key.owner.alias();
+    let message = format!("The alias {alias} points at {}, which is not this object's key.", other.arn);
+    let fix = format!("find out who moved it; then delete the alias {alias} in {region}, and the operator puts it back.");
+    draft.stuck(ConditionType::KeysReady, Some(region), Reason::AliasTaken, message, &fix);
+}
+
+/// Says why something could not be seen.
+fn not_seen<T>(draft: &mut Draft<'_>, region: &Region, reading: &Reading<T>) -> Option<KeyFacts> {
+    match reading.fault() {
+        Some(fault) => {
+            let fault = fault.clone();
+            draft.fault(ConditionType::KeysReady, Some(region), &fault);
+        }
+        None => draft.blocked(&[ConditionType::KeysReady], Some(region), Reason::NotLookedYet, "Not looked at yet."),
+    }
+    None
+}
+
+fn report_key(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, facts: &KeyFacts, seen: &RegionSeen) {
+    let surplus = seen
+        .candidates
+        .present()
+        .map(|all| all.iter().map(|c| c.arn.clone()).filter(|arn| *arn != facts.arn).collect())
+        .unwrap_or_default();
+    let report = draft.report(region);
+    report.key = Some(facts.arn.clone());
+    report.key_state = Some(facts.state.as_str().to_owned());
+    report.alias = seen.by_alias.present().is_some_and(|a| a.arn == facts.arn).then(|| key.owner.alias());
+    report.rotation = seen.rotation.present().copied();
+    report.deletion_at = facts.deletion_at;
+    report.surplus = surplus;
+    report.registered_at = seen.tags.present().and_then(|tags| tags.get(tag::REGISTERED_AT)).cloned();
+}
+
+/// Whether the key is of the right kind and can be used now.
+fn usable(draft: &mut Draft<'_>, region: &Region, facts: &KeyFacts) -> bool {
+    let condition = ConditionType::KeysReady;
+    let KeyFacts { arn, state, symmetric, kms_origin, customer_managed, .. } = facts;
+    if !(*symmetric && *kms_origin && *customer_managed) || arn.region() != region {
+        let message = format!("Key {arn} is not a symmetric encryption key of {region} with key material made by KMS.");
+        draft.stuck(condition, Some(region), Reason::KeyWrongKind, message, "name another key.");
+        return false;
+    }
+    match state {
+        KeyState::Enabled => return true,
+        KeyState::Disabled => draft.stuck(
+            condition,
+            Some(region),
+            Reason::KeyDisabled,
+            format!("Key {arn} is disabled."),
+            &format!("aws kms enable-key --region {region} --key-id {arn}"),
+        ),
+        KeyState::PendingDeletion | KeyState::PendingReplicaDeletion => {
+            let message = match facts.deletion_at {
+                Some(at) => format!("Key {arn} will be deleted in {} days.", days_left(draft.now(), at)),
+                None => format!("Key {arn} is scheduled for deletion."),
+            };
+            let fix = format!(
+                "aws kms cancel-key-deletion --region {region} --key-id {arn}; then aws kms enable-key --region {region} --key-id {arn}"
+            );
+            draft.stuck(condition, Some(region), Reason::KeyPendingDeletion, message, &fix);
+        }
+        KeyState::Creating | KeyState::Updating => {
+            draft.working(condition, Some(region), Reason::KeyStateSettling, format!("Key {arn} is {}.", state.as_str()));
+            draft.poll();
+        }
+        KeyState::PendingImport | KeyState::Unavailable => draft.stuck(
+            condition,
+            Some(region),
+            Reason::KeyUnavailable,
+            format!("Key {arn} is {}.", state.as_str()),
+            "see the key in the AWS console.",
+        ),
+    }
+    false
+}
+
+fn days_left(now: Moment, at: Moment) -> i64 {
+    at.since(now).as_seconds() / 86_400
+}
+
+/// Rotation, description and tags of a key of ours.
+fn attributes(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, facts: &KeyFacts, seen: &RegionSeen) {
+    let mut differs: Vec<&str> = Vec::new();
+    if facts.description != key.description {
+        differs.push("description");
+        draft.repeatable(Step::UpdateDescription {
+            region: region.clone(),
+            key: facts.arn.clone(),
+            description: key.description.clone(),
+        });
+    }
+    match (&seen.rotation, key.rotation_days) {
+        (Reading::Present(rotation), Some(days)) if rotation.period_days != Some(days) => {
+            differs.push("rotation");
+            draft.repeatable(Step::EnableRotation { region: region.clone(), key: facts.arn.clone(), period_days: days });
+        }
+        (reading, Some(_)) if reading.present().is_none() => {
+            not_seen(draft, region, reading);
+        }
+        _ => {}
+    }
+    match &seen.tags {
+        Reading::Present(tags) => {
+            let missing: BTreeMap<String, String> =
+                wished_tags(draft, key).into_iter().filter(|(k, v)| tags.get(k) != Some(v)).collect();
+            if !missing.is_empty() {
+                differs.push("tags");
+                draft.repeatable(Step::Tag { region: region.clone(), key: facts.arn.clone(), tags: missing });
+            }
+        }
+        reading => {
+            not_seen(draft, region, reading);
+        }
+    }
+    if !differs.is_empty() {
+        let message = format!("The key's {} differ from what is declared and are being set.", differs.join(", "));
+        draft.healing(ConditionType::KeysReady, region, Reason::HealingKey, message);
+    }
+}
+
+/// Whether the cloud offers the region, where it was asked.
+pub(super) fn locked(seen: &RegionSeen) -> Option<&str> {
+    match seen.offer.present() {
+        Some(RegionOffer::Locked(words)) => Some(words),
+        Some(RegionOffer::Open) | None => None,
+    }
+}
+
+/// Everything that a registration or a gate rests on: equal looks are equal in all of this.
+pub(super) fn gate_facts(facts: &KeyFacts, seen: &RegionSeen) -> impl std::hash::Hash + use<> {
+    let policy = seen.policy.present().and_then(|text| policy::hash(text));
+    let principals = seen.principals.present().cloned();
+    let registration = seen.registration.present().cloned();
+    (facts.arn.clone(), facts.state, policy, principals, registration)
+}

@@ -1,0 +1,219 @@
+//! The decisions: pure functions from what is declared, seen and remembered to a plan.
+//!
+//! Nothing here is asynchronous, reads a clock or can fail. The operator runs [`decide`], `cmk-operator plan` prints it,
+//! tables test it and the model explores it: it is always the same function.
+
+pub mod check;
+pub mod explain;
+pub mod finding;
+pub mod step;
+
+mod cluster;
+mod deploy;
+mod draft;
+mod gate;
+mod key;
+mod policy;
+mod registration;
+mod teardown;
+mod verdict;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::desired::Desired;
+use crate::domain::id::{KeyArn, Region};
+use crate::domain::memory::{Looks, Memory};
+use crate::domain::moment::{Moment, Span};
+use crate::domain::observed::{Depth, Observed, Rotation};
+
+use finding::Finding;
+use step::Step;
+
+/// The windows and counts that the operator is configured with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// How long the outcome of a `CreateKey` is searched for before another attempt.
+    pub create_settle: Span,
+    /// The same for registrations and deployments.
+    pub deploy_settle: Span,
+    /// How many equal looks in a row open a gate.
+    pub gate_looks: u32,
+    /// How far apart those looks are at least.
+    pub gate_spacing: Span,
+    /// How old a look may be when something is created because of it.
+    pub look_valid: Span,
+    /// How long a repeatable write is not repeated because it may not be visible yet.
+    pub repair_holdoff: Span,
+    /// How far the clocks of the clouds may differ from ours.
+    pub clock_skew: Span,
+    /// Between looks at states.
+    pub state_interval: Span,
+    /// Between looks at policies.
+    pub policy_interval: Span,
+    /// Between looks at everything.
+    pub resync: Span,
+    /// Between looks at something that is on its way.
+    pub poll: Span,
+    /// The uid of the kube-system namespace: which cluster holds the keys.
+    pub holder: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            create_settle: Span::seconds(120),
+            deploy_settle: Span::seconds(300),
+            gate_looks: 3,
+            gate_spacing: Span::seconds(5),
+            look_valid: Span::seconds(10),
+            repair_holdoff: Span::seconds(120),
+            clock_skew: Span::seconds(60),
+            state_interval: Span::seconds(600),
+            policy_interval: Span::seconds(3600),
+            resync: Span::seconds(6 * 3600),
+            poll: Span::seconds(5),
+            holder: String::new(),
+        }
+    }
+}
+
+/// What a decision needs beside the facts: the time, randomness, and the settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pass {
+    /// Now.
+    pub now: Moment,
+    /// A value that no other pass has.
+    pub nonce: String,
+    /// The configuration.
+    #[serde(default)]
+    pub settings: Settings,
+}
+
+/// When to look again, and at how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextLook {
+    /// After how long.
+    pub after: Span,
+    /// At how much.
+    pub depth: Depth,
+    /// Whether this only waits for something to come: such looks grow rarer while nothing changes.
+    #[serde(default)]
+    pub polling: bool,
+}
+
+/// What will be done, what a human should know, and when to look again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The effects, in order. A fault in one region keeps only that region's later steps from being done.
+    pub steps: Vec<Step>,
+    /// What a human should know; none at all: nothing has changed since the last write of status.
+    pub findings: Vec<Finding>,
+    /// When to look again.
+    pub next_look: NextLook,
+    /// What status shows of each region.
+    #[serde(default)]
+    pub regions: BTreeMap<Region, RegionReport>,
+    /// The looks to be kept by this process.
+    #[serde(default)]
+    pub looks: BTreeMap<Region, Looks>,
+    /// What status shows of the database.
+    #[serde(default)]
+    pub database: Option<DatabaseReport>,
+}
+
+impl Plan {
+    /// Whether the pass found nothing that differs from the last one, at its depth.
+    pub fn is_unchanged(&self) -> bool {
+        self.findings.is_empty() && self.steps.is_empty()
+    }
+}
+
+/// What status shows of a region.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionReport {
+    /// The key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyArn>,
+    /// Its state, as AWS spells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_state: Option<String>,
+    /// The alias that points at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// The hash of its policy's meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_hash: Option<String>,
+    /// The cloud's principals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub principals: Vec<String>,
+    /// The registered key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered: Option<String>,
+    /// When it was first read back as registered, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered_at: Option<String>,
+    /// Its rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
+    /// When it will be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_at: Option<Moment>,
+    /// Keys with our owner tags that are not this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub surplus: Vec<KeyArn>,
+    /// The gate, for a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateReport>,
+    /// The state of the deployment in this region, in the cloud's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+}
+
+/// The gate of a region.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateReport {
+    /// Whether the region may be deployed to now.
+    pub open: bool,
+    /// The checks, in their fixed order.
+    pub checks: Vec<Check>,
+}
+
+/// One check of a gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// Whether it passes. What cannot be seen does not pass.
+    pub passed: bool,
+    /// What was seen.
+    pub message: String,
+}
+
+/// What status shows of the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseReport {
+    /// Its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Where clients connect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<String>,
+}
+
+/// Decides what to do. The same input gives the same plan.
+pub fn decide(desired: &Desired, observed: &Observed, memory: &Memory, pass: &Pass) -> Plan {
+    let mut draft = draft::Draft::new(desired, observed, memory, pass);
+    if desired.object().deleting {
+        teardown::plan(&mut draft);
+    } else if observed.depth < Depth::Everything {
+        return draft.glance();
+    } else {
+        match desired {
+            Desired::Key(key) => key::plan(&mut draft, key),
+            Desired::Cluster(cluster) => cluster::plan(&mut draft, cluster),
+        }
+    }
+    draft.finish()
+}

@@ -1,0 +1,289 @@
+//! The key policy of a region: what it has to hold, whether it does, and the one write that makes it so.
+//!
+//! Statements that are not ours are never lost. Nothing is written when nothing differs in meaning.
+
+use crate::domain::condition::{ConditionType, Reason};
+use crate::domain::desired::{DesiredKey, DesiredRegion};
+use crate::domain::capabilities::Need;
+use crate::domain::id::Region;
+use crate::domain::observed::{KeyFacts, RegionSeen};
+use crate::domain::policy::template::{administrators, grant, operator, root, user};
+use crate::domain::policy::{
+    Authored, Condition, Grant, KeyAccount, MergeOptions, Ownership, PolicyDocument, PolicyHash, Problem as Guarded, RootRule,
+    Scalar, Setting, additive_principals, diff, holds as holding, lasting_principal, merge, pasted, review,
+};
+use crate::domain::reading::Reading;
+
+use super::draft::Draft;
+use super::step::Step;
+
+const CONDITION: ConditionType = ConditionType::PoliciesReady;
+
+/// Why a policy cannot be written.
+pub(super) struct Problem {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+    pub(super) fix: String,
+}
+
+impl Problem {
+    fn invalid(message: String) -> Self {
+        Self { reason: Reason::PolicyInvalid, message, fix: "correct spec.policy.".to_owned() }
+    }
+
+    fn guarded(problems: &[Guarded]) -> Self {
+        let reason = problems.iter().map(reason_of).next().unwrap_or(Reason::PolicyInvalid);
+        let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let fix = match reason {
+            Reason::PolicyRisky => "narrow the statement, or set acceptRisk on it.",
+            Reason::LockoutRisk => "have the AWS administrator mend the statement.",
+            Reason::OrphanedPrincipal => {
+                "have the statement's owner mend it, or set spec.policy.removeOrphanedPrincipals."
+            }
+            _ => "correct spec.policy.",
+        };
+        Self { reason, message, fix: fix.to_owned() }
+    }
+}
+
+fn reason_of(problem: &Guarded) -> Reason {
+    match problem {
+        Guarded::Risky(..) => Reason::PolicyRisky,
+        Guarded::Lockout(_) | Guarded::PolicyWriteDenied(_) => Reason::LockoutRisk,
+        Guarded::Orphaned(..) => Reason::OrphanedPrincipal,
+        _ => Reason::PolicyInvalid,
+    }
+}
+
+/// Whose key it is, and which statements are ours.
+struct Ground {
+    account: KeyAccount,
+    own: Ownership,
+    caller: String,
+}
+
+impl Ground {
+    fn of(draft: &Draft<'_>, key: &DesiredKey, region: &Region) -> Result<Self, Problem> {
+        let arn = draft.observed.caller.present().map(|c| c.arn.clone()).unwrap_or_default();
+        let caller = lasting_principal(&arn, key.access.role_arn.as_deref()).map_err(|e| Problem::invalid(e.to_string()))?;
+        Ok(Self { account: account(key, region), own: ownership(key, region), caller })
+    }
+}
+
+fn account(key: &DesiredKey, region: &Region) -> KeyAccount {
+    KeyAccount::new(region.partition(), key.access.account.as_str())
+}
+
+fn ownership(key: &DesiredKey, region: &Region) -> Ownership {
+    Ownership::of(&key.owner.identity(&key.access.account, region))
+}
+
+/// The first policy of a new key: root and operator only, because a cloud's principal that does not exist yet must not
+/// fail the creation.
+pub(super) fn initial(draft: &Draft<'_>, key: &DesiredKey, region: &Region) -> Result<String, Problem> {
+    let ground = Ground::of(draft, key, region)?;
+    let authored = base(&ground, key).map_err(Problem::invalid)?;
+    Ok(PolicyDocument::new(authored.into_iter().map(|a| a.statement).collect()).render())
+}
+
+fn base(ground: &Ground, key: &DesiredKey) -> Result<Vec<Authored>, String> {
+    let words = |e: crate::domain::policy::LabelError| e.to_string();
+    Ok(vec![
+        root(&ground.own, &ground.account).map_err(words)?,
+        operator(&ground.own, &ground.caller, key.multi_region.is_some()).map_err(words)?,
+    ])
+}
+
+/// Plans the policy of a region's key. Yields whether it was seen to hold everything.
+pub(super) fn plan_region(
+    draft: &mut Draft<'_>,
+    key: &DesiredKey,
+    region: &Region,
+    wish: &DesiredRegion,
+    facts: &KeyFacts,
+    seen: &RegionSeen,
+) -> bool {
+    let text = match &seen.policy {
+        Reading::Present(text) => text,
+        reading => return not_seen(draft, region, reading),
+    };
+    let Some(principals) = principals(draft, key, region, seen) else { return false };
+    let outcome = assess(draft, key, region, wish, text, &principals);
+    draft.report(region).policy_hash = hash(text);
+    draft.report(region).principals = principals;
+    let assessed = match outcome {
+        Ok(assessed) => assessed,
+        Err(problem) => {
+            draft.stuck(CONDITION, Some(region), problem.reason, problem.message, &problem.fix);
+            return false;
+        }
+    };
+    let held = holds(key, region, seen);
+    let Some(write) = assessed else {
+        return match held {
+            Ok(()) => {
+                draft.fine(CONDITION, Some(region), Reason::PoliciesHold, "The key policy holds what is declared.");
+                true
+            }
+            Err(missing) => {
+                let fix = "have the AWS administrator remove the statement that denies it.";
+                draft.stuck(CONDITION, Some(region), Reason::LockoutRisk, format!("The key policy is as declared, and yet {missing}"), fix);
+                false
+            }
+        };
+    };
+    let step = Step::PutPolicy {
+        region: region.clone(),
+        key: facts.arn.clone(),
+        document: write.document,
+        replaces: hash(text).unwrap_or_default(),
+    };
+    let planned = draft.repeatable(step);
+    if draft.memory.was_ready && held.is_ok() {
+        draft.healing(CONDITION, region, Reason::HealingPolicy, write.message);
+    } else if planned {
+        draft.working(CONDITION, Some(region), Reason::WritingPolicy, write.message);
+    } else {
+        let message = "The key policy was written; AWS does not show it yet.".to_owned();
+        draft.working(CONDITION, Some(region), Reason::PolicySettling, message);
+    }
+    false
+}
+
+/// The cloud's principals: every one that it names, or ever named.
+fn principals(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, seen: &RegionSeen) -> Option<Vec<String>> {
+    if !key.capabilities.principals_from_cloud {
+        return Some(Vec::new());
+    }
+    let remembered = draft.remembered(region).principals;
+    match &seen.principals {
+        Reading::Present(learned) => Some(additive_principals(&remembered, learned)),
+        Reading::Absent if !remembered.is_empty() => Some(remembered),
+        Reading::Absent => {
+            let message = "The cloud names no AWS account to trust in this region.".to_owned();
+            draft.working(CONDITION, Some(region), Reason::PrincipalsUnknown, message);
+            draft.poll();
+            None
+        }
+        reading @ Reading::Unknown(_) => {
+            not_seen(draft, region, reading);
+            None
+        }
+    }
+}
+
+struct Write {
+    document: String,
+    message: String,
+}
+
+/// The write that makes the policy hold everything; none where nothing differs.
+fn assess(
+    draft: &Draft<'_>,
+    key: &DesiredKey,
+    region: &Region,
+    wish: &DesiredRegion,
+    text: &str,
+    principals: &[String],
+) -> Result<Option<Write>, Problem> {
+    let ground = Ground::of(draft, key, region)?;
+    let observed = PolicyDocument::parse(text).map_err(|e| Problem::invalid(format!("The key's policy cannot be read: {e}")))?;
+    let adopted = wish.key_arn.is_some();
+    let authored = authored(&ground, key, region, adopted, principals)?;
+    let options = MergeOptions { remove_foreign: key.policy.remove_foreign && !adopted, remove_orphans: key.policy.remove_orphaned };
+    let merged = merge(&observed, &authored, &ground.own, &ground.account, options);
+    if !merged.changed {
+        return Ok(None);
+    }
+    let root = if adopted && !key.policy.ensure_root { RootRule::AsFound } else { RootRule::Required };
+    let setting = Setting { account: &ground.account, own: &ground.own, caller: Some(&ground.caller), root };
+    let verdict = review(&merged, &authored, &setting);
+    if !verdict.refusals.is_empty() {
+        return Err(Problem::guarded(&verdict.refusals));
+    }
+    let sentences = diff(&observed, &merged.document, &ground.account);
+    Ok(Some(Write { document: merged.document.render(), message: format!("Writing the key policy: {}.", sentences.join("; ")) }))
+}
+
+/// Every statement that is ours.
+fn authored(
+    ground: &Ground,
+    key: &DesiredKey,
+    region: &Region,
+    adopted: bool,
+    principals: &[String],
+) -> Result<Vec<Authored>, Problem> {
+    let mut all = base(ground, key).map_err(Problem::invalid)?;
+    if adopted && !key.policy.ensure_root {
+        all.remove(0);
+    }
+    let words = |e: crate::domain::policy::LabelError| Problem::invalid(e.to_string());
+    all.extend(administrators(&ground.own, &key.policy.administrators).map_err(words)?);
+    for need in &key.capabilities.needs {
+        all.extend(grant(&ground.own, &grant_of(need), principals).map_err(words)?);
+    }
+    for wished in key.policy.statements.iter().filter(|w| w.applies_to(region)) {
+        let document = PolicyDocument::parse(&wished.json)
+            .map_err(|e| Problem::invalid(format!("spec.policy.statements[{}]: {e}", wished.name)))?;
+        for statement in document.statements {
+            all.push(user(&ground.own, &wished.name, statement, wished.accept_risk).map_err(words)?);
+        }
+    }
+    for wished in key.policy.documents.iter().filter(|w| w.applies_to(region)) {
+        let statements = pasted(&ground.own, &wished.name, &wished.json, wished.accept_risk)
+            .map_err(|e| Problem::invalid(format!("spec.policy.documents[{}]: {e}", wished.name)))?;
+        all.extend(statements);
+    }
+    Ok(all)
+}
+
+fn grant_of(need: &Need) -> Grant {
+    let conditions = if need.for_aws_resources_only {
+        vec![Condition {
+            operator: "Bool".to_owned(),
+            key: "kms:GrantIsForAWSResource".to_owned(),
+            values: vec![Scalar::Text("true".to_owned())],
+        }]
+    } else {
+        Vec::new()
+    };
+    Grant { label: need.label.clone(), actions: need.actions.clone(), conditions }
+}
+
+/// Whether the policy, as it was seen, gives the cloud's principals what they need; if not, what is missing.
+pub(super) fn holds(key: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<(), String> {
+    if !key.capabilities.principals_from_cloud {
+        return Ok(());
+    }
+    let text = seen.policy.present().ok_or("the key policy was not seen.")?;
+    let principals = seen.principals.present().ok_or("the cloud's principals are not known.")?;
+    let document = PolicyDocument::parse(text).map_err(|e| format!("the key policy cannot be read: {e}."))?;
+    let account = account(key, region);
+    let missing: Vec<String> = key
+        .capabilities
+        .needs
+        .iter()
+        .map(|need| holding(&document, &grant_of(need), principals, &account))
+        .filter(|holding| !holding.is_held())
+        .flat_map(|holding| holding.explain())
+        .collect();
+    if missing.is_empty() { Ok(()) } else { Err(format!("{}.", missing.join("; "))) }
+}
+
+/// The hash of a policy's meaning; none for a text that is no policy.
+pub(crate) fn hash(text: &str) -> Option<String> {
+    let document = PolicyDocument::parse(text).ok()?;
+    // The account matters only for spelling account ids as root ARNs; comparing hashes of one key needs none.
+    Some(PolicyHash::of(&document, &KeyAccount::new("aws", "")).as_str().to_owned())
+}
+
+fn not_seen<T>(draft: &mut Draft<'_>, region: &Region, reading: &Reading<T>) -> bool {
+    match reading.fault() {
+        Some(fault) => {
+            let fault = fault.clone();
+            draft.fault(CONDITION, Some(region), &fault);
+        }
+        None => draft.blocked(&[CONDITION], Some(region), Reason::NotLookedYet, "Not looked at yet."),
+    }
+    false
+}

@@ -1,0 +1,201 @@
+//! The registration of a region's key with the database cloud.
+//!
+//! It is made only when a read of this pass said that there is none, only for a key whose policy was *seen* to hold what
+//! the cloud needs, and, where it cannot be changed afterwards, only after several equal looks. Another key that is
+//! registered already is reported and never overwritten.
+
+use crate::domain::condition::{ConditionType, Reason};
+use crate::domain::capabilities::Registration;
+use crate::domain::desired::DesiredKey;
+use crate::domain::id::{Region, tag};
+use crate::domain::memory::RegionMemory;
+use crate::domain::moment::Span;
+use crate::domain::observed::{KeyFacts, RegionSeen};
+use crate::domain::reading::Reading;
+
+use super::draft::Draft;
+use super::step::Step;
+use super::{key, policy};
+
+const CONDITION: ConditionType = ConditionType::Registered;
+
+/// Says what would keep any key of ours from being registered here; then none is created.
+pub(super) fn obstructed(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
+    let Some(desired) = draft.desired.key() else { return false };
+    if desired.capabilities.registration != Registration::PerRegion {
+        return false;
+    }
+    match &seen.registration {
+        Reading::Absent => {}
+        Reading::Present(arn) => {
+            let arn = arn.clone();
+            conflict(draft, region, &arn);
+            return true;
+        }
+        unknown @ Reading::Unknown(_) => {
+            not_seen(draft, region, unknown);
+            return true;
+        }
+    }
+    offered(draft, region, seen)
+}
+
+/// Plans the registration of a region's key.
+#[expect(clippy::too_many_arguments, reason = "each is one fact that the caller has established about the region")]
+pub(super) fn plan_region(
+    draft: &mut Draft<'_>,
+    desired: &DesiredKey,
+    region: &Region,
+    facts: &KeyFacts,
+    seen: &RegionSeen,
+    memory: &RegionMemory,
+    cloud: bool,
+    policy_holds: bool,
+) {
+    if desired.capabilities.registration != Registration::PerRegion {
+        draft.fine(CONDITION, Some(region), Reason::RegistrationNotNeeded, Reason::RegistrationNotNeeded.text());
+        return;
+    }
+    if !cloud {
+        let reason = draft.gravest(None).unwrap_or(Reason::RegistrationWaits);
+        draft.blocked(&[CONDITION], Some(region), reason, "Waits until the cloud accepts the credentials.");
+        return;
+    }
+    let ours = facts.arn.to_string();
+    match &seen.registration {
+        Reading::Present(arn) if *arn == ours => registered(draft, region, facts, seen),
+        Reading::Present(arn) => {
+            let arn = arn.clone();
+            draft.report(region).registered = Some(arn.clone());
+            conflict(draft, region, &arn);
+        }
+        Reading::Absent => absent(draft, desired, region, facts, seen, memory, policy_holds),
+        unknown @ Reading::Unknown(_) => not_seen(draft, region, unknown),
+    }
+}
+
+fn registered(draft: &mut Draft<'_>, region: &Region, facts: &KeyFacts, seen: &RegionSeen) {
+    let arn = facts.arn.to_string();
+    draft.report(region).registered = Some(arn.clone());
+    let Some(tags) = seen.tags.present() else {
+        not_seen(draft, region, &seen.tags);
+        return;
+    };
+    if tags.contains_key(tag::REGISTERED_AT) {
+        draft.fine(CONDITION, Some(region), Reason::RegisteredAndRead, &format!("{arn} is registered."));
+        return;
+    }
+    // Later proof that a database was deployed after the registration rests on this moment, so it is kept with the key.
+    let at = draft.now().to_string();
+    draft.working(CONDITION, Some(region), Reason::Registering, format!("{arn} is registered; noting when."));
+    draft.repeatable(Step::Tag {
+        region: region.clone(),
+        key: facts.arn.clone(),
+        tags: [(tag::REGISTERED_AT.to_owned(), at)].into(),
+    });
+}
+
+fn absent(
+    draft: &mut Draft<'_>,
+    desired: &DesiredKey,
+    region: &Region,
+    facts: &KeyFacts,
+    seen: &RegionSeen,
+    memory: &RegionMemory,
+    policy_holds: bool,
+) {
+    let looks = draft.look(region, &key::gate_facts(facts, seen));
+    let settings = draft.pass.settings.clone();
+    let tagged = seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT));
+    if memory.registered.is_some() || tagged {
+        // It was there. Reads are not monotonic, so one look that misses it proves nothing; and it is never made anew.
+        if looks < settings.gate_looks {
+            draft.wait(settings.gate_spacing);
+            let message = "The cloud does not show the registration; the operator looks again.".to_owned();
+            draft.working(CONDITION, Some(region), Reason::RegistrationUncertain, message);
+        } else {
+            let message = format!("The registration of {} is gone.", facts.arn);
+            draft.stuck(CONDITION, Some(region), Reason::RegistrationLost, message, "ask the cloud's support what became of it.");
+        }
+        return;
+    }
+    if !policy_holds {
+        draft.working(CONDITION, Some(region), Reason::RegistrationWaits, "Waits until the key policy is seen to hold.".to_owned());
+        return;
+    }
+    if offered(draft, region, seen) {
+        return;
+    }
+    if let Some(started_at) = memory.registering {
+        let age = draft.now().since(started_at);
+        if age < settings.deploy_settle {
+            let left = Span(settings.deploy_settle.0 - age.0);
+            let message = format!(
+                "It is not known whether the registration of {} s ago succeeded; another attempt in {} s at the earliest.",
+                age.as_seconds(),
+                left.as_seconds()
+            );
+            draft.working(CONDITION, Some(region), Reason::RegistrationUncertain, message);
+            draft.wait(left);
+            draft.poll();
+            return;
+        }
+    }
+    if desired.capabilities.registration_is_final && looks < settings.gate_looks {
+        let message = format!(
+            "Everything is ready to register {}; a registration is final here, so it has to look right {} times in a row ({looks} so far).",
+            facts.arn, settings.gate_looks
+        );
+        draft.working(CONDITION, Some(region), Reason::Registering, message);
+        draft.wait(settings.gate_spacing);
+        return;
+    }
+    draft.working(CONDITION, Some(region), Reason::Registering, format!("{} is being registered.", facts.arn));
+    let now = draft.now();
+    draft.step(Step::RecordRegistrationIntent { region: region.clone(), started_at: now });
+    draft.step(Step::Register {
+        region: region.clone(),
+        key: facts.arn.clone(),
+        not_after: draft.observed.at + settings.look_valid,
+    });
+}
+
+/// Says so where the cloud does not offer the region. Yields whether nothing can be done here.
+fn offered(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
+    if let Some(words) = key::locked(seen) {
+        let message = format!("The cloud does not offer {region} to this organization: {words}");
+        draft.stuck(CONDITION, Some(region), Reason::RegionLocked, message, "ask the cloud to unlock the region, or remove it.");
+        return true;
+    }
+    if seen.offer.present().is_none() {
+        not_seen(draft, region, &seen.offer);
+        return true;
+    }
+    false
+}
+
+fn conflict(draft: &mut Draft<'_>, region: &Region, arn: &str) {
+    let message = format!("The cloud has {arn} registered for {region}, which is not this object's key.");
+    draft.stuck(
+        CONDITION,
+        Some(region),
+        Reason::RegistrationConflict,
+        message,
+        "if that key is the right one, name it in keyArn; else have the cloud's support remove it. It is never overwritten.",
+    );
+}
+
+fn not_seen<T>(draft: &mut Draft<'_>, region: &Region, reading: &Reading<T>) {
+    match reading.fault() {
+        Some(fault) => {
+            let fault = fault.clone();
+            draft.fault(CONDITION, Some(region), &fault);
+        }
+        None => draft.blocked(&[CONDITION], Some(region), Reason::NotLookedYet, "Not looked at yet."),
+    }
+}
+
+/// Whether what was seen of the policy gives the cloud's principals what they need.
+pub(super) fn policy_holds(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<(), String> {
+    policy::holds(desired, region, seen)
+}

@@ -1,0 +1,328 @@
+//! What a pass will do: closed, serialisable, with every argument, so that no choice is left for execution.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::desired::{DatabaseRequest, NewKey};
+use crate::domain::id::{KeyArn, Region};
+use crate::domain::memory::{DeployIntent, KeyIntent};
+use crate::domain::moment::Moment;
+
+/// A key that a step is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KeyRef {
+    /// A key that was seen.
+    Arn(KeyArn),
+    /// The key that an earlier step of the same plan creates.
+    CreatedInThisPass,
+}
+
+/// A database that a step is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DatabaseRef {
+    /// A database that was seen.
+    Id(String),
+    /// The database that an earlier step of the same plan creates.
+    CreatedInThisPass,
+}
+
+/// One effect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Step {
+    /// Adds our finalizer.
+    AddFinalizer,
+    /// Removes our finalizer.
+    RemoveFinalizer,
+    /// Writes down that a key is about to be created.
+    RecordKeyIntent {
+        /// Where.
+        region: Region,
+        /// The intent.
+        intent: KeyIntent,
+    },
+    /// Creates a key.
+    CreateKey {
+        /// Where.
+        region: Region,
+        /// The key.
+        key: NewKey,
+        /// After this moment it must not be sent any more: the settle window counts from the intent.
+        not_after: Moment,
+    },
+    /// Claims the identity for a key.
+    CreateAlias {
+        /// Where.
+        region: Region,
+        /// The alias.
+        alias: String,
+        /// The key.
+        key: KeyRef,
+    },
+    /// Writes down which key it is.
+    RecordKey {
+        /// Where.
+        region: Region,
+        /// The key.
+        key: KeyRef,
+    },
+    /// Replaces a key's policy.
+    PutPolicy {
+        /// Where.
+        region: Region,
+        /// The key.
+        key: KeyArn,
+        /// The whole new document.
+        document: String,
+        /// The hash of the document that it was made from; if the policy is another by now, nothing is written.
+        replaces: String,
+    },
+    /// Switches rotation on, or changes its period.
+    EnableRotation {
+        /// Where.
+        region: Region,
+        /// The key.
+        key: KeyArn,
+        /// Days between rotations.
+        period_days: i32,
+    },
+    /// Sets a key's description.
+    UpdateDescription {
+        /// Where.
+        region: Region,
+        /// The key.
+        key: KeyArn,
+        /// The description.
+        description: String,
+    },
+    /// Sets tags on a key.
+    Tag {
+        /// Where.
+        region: Region,
+        /// The key.
+        key: KeyArn,
+        /// The tags.
+        tags: BTreeMap<String, String>,
+    },
+    /// Writes down that a key is about to be registered.
+    RecordRegistrationIntent {
+        /// Where.
+        region: Region,
+        /// When the attempt begins.
+        started_at: Moment,
+    },
+    /// Registers a key with the database cloud.
+    Register {
+        /// Where.
+        region: Region,
+        /// The key.
+        key: KeyArn,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
+    /// Writes down that something is about to be deployed.
+    RecordDeployIntent {
+        /// What.
+        intent: DeployIntent,
+    },
+    /// Creates the database.
+    CreateDatabase {
+        /// Where.
+        region: Region,
+        /// What.
+        request: DatabaseRequest,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
+    /// Writes down which database it is.
+    RecordDatabase {
+        /// Where it was created.
+        region: Region,
+        /// Its id.
+        database: DatabaseRef,
+    },
+    /// Adds a region to the database.
+    AddRegion {
+        /// Where.
+        region: Region,
+        /// To which database.
+        database: String,
+        /// What.
+        request: DatabaseRequest,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
+}
+
+/// The places where the process changes something outside itself. Crash tests visit every one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Site {
+    /// Taking or renewing the lease.
+    Lease,
+    /// [`Step::AddFinalizer`].
+    AddFinalizer,
+    /// [`Step::RemoveFinalizer`].
+    RemoveFinalizer,
+    /// [`Step::RecordKeyIntent`].
+    RecordKeyIntent,
+    /// [`Step::CreateKey`].
+    CreateKey,
+    /// [`Step::CreateAlias`].
+    CreateAlias,
+    /// [`Step::RecordKey`].
+    RecordKey,
+    /// [`Step::PutPolicy`].
+    PutPolicy,
+    /// [`Step::EnableRotation`].
+    EnableRotation,
+    /// [`Step::UpdateDescription`].
+    UpdateDescription,
+    /// [`Step::Tag`].
+    Tag,
+    /// [`Step::RecordRegistrationIntent`].
+    RecordRegistrationIntent,
+    /// [`Step::Register`].
+    Register,
+    /// [`Step::RecordDeployIntent`].
+    RecordDeployIntent,
+    /// [`Step::CreateDatabase`].
+    CreateDatabase,
+    /// [`Step::RecordDatabase`].
+    RecordDatabase,
+    /// [`Step::AddRegion`].
+    AddRegion,
+    /// The status write at the end of a pass.
+    WriteStatus,
+    /// An event.
+    PublishEvent,
+}
+
+impl Site {
+    /// Every site.
+    pub const ALL: &'static [Self] = &[
+        Self::Lease,
+        Self::AddFinalizer,
+        Self::RemoveFinalizer,
+        Self::RecordKeyIntent,
+        Self::CreateKey,
+        Self::CreateAlias,
+        Self::RecordKey,
+        Self::PutPolicy,
+        Self::EnableRotation,
+        Self::UpdateDescription,
+        Self::Tag,
+        Self::RecordRegistrationIntent,
+        Self::Register,
+        Self::RecordDeployIntent,
+        Self::CreateDatabase,
+        Self::RecordDatabase,
+        Self::AddRegion,
+        Self::WriteStatus,
+        Self::PublishEvent,
+    ];
+
+    /// The name, as the crash switch, logs and metrics use it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lease => "Lease",
+            Self::AddFinalizer => "AddFinalizer",
+            Self::RemoveFinalizer => "RemoveFinalizer",
+            Self::RecordKeyIntent => "RecordKeyIntent",
+            Self::CreateKey => "CreateKey",
+            Self::CreateAlias => "CreateAlias",
+            Self::RecordKey => "RecordKey",
+            Self::PutPolicy => "PutPolicy",
+            Self::EnableRotation => "EnableRotation",
+            Self::UpdateDescription => "UpdateDescription",
+            Self::Tag => "Tag",
+            Self::RecordRegistrationIntent => "RecordRegistrationIntent",
+            Self::Register => "Register",
+            Self::RecordDeployIntent => "RecordDeployIntent",
+            Self::CreateDatabase => "CreateDatabase",
+            Self::RecordDatabase => "RecordDatabase",
+            Self::AddRegion => "AddRegion",
+            Self::WriteStatus => "WriteStatus",
+            Self::PublishEvent => "PublishEvent",
+        }
+    }
+}
+
+impl Step {
+    /// Where in the process its effect is made.
+    pub fn site(&self) -> Site {
+        match self {
+            Self::AddFinalizer => Site::AddFinalizer,
+            Self::RemoveFinalizer => Site::RemoveFinalizer,
+            Self::RecordKeyIntent { .. } => Site::RecordKeyIntent,
+            Self::CreateKey { .. } => Site::CreateKey,
+            Self::CreateAlias { .. } => Site::CreateAlias,
+            Self::RecordKey { .. } => Site::RecordKey,
+            Self::PutPolicy { .. } => Site::PutPolicy,
+            Self::EnableRotation { .. } => Site::EnableRotation,
+            Self::UpdateDescription { .. } => Site::UpdateDescription,
+            Self::Tag { .. } => Site::Tag,
+            Self::RecordRegistrationIntent { .. } => Site::RecordRegistrationIntent,
+            Self::Register { .. } => Site::Register,
+            Self::RecordDeployIntent { .. } => Site::RecordDeployIntent,
+            Self::CreateDatabase { .. } => Site::CreateDatabase,
+            Self::RecordDatabase { .. } => Site::RecordDatabase,
+            Self::AddRegion { .. } => Site::AddRegion,
+        }
+    }
+
+    /// The region that it is about; none: the whole object. A fault in one region does not keep another from going on.
+    pub fn region(&self) -> Option<&Region> {
+        match self {
+            Self::AddFinalizer | Self::RemoveFinalizer => None,
+            Self::RecordDeployIntent { intent } => Some(&intent.region),
+            Self::RecordKeyIntent { region, .. }
+            | Self::CreateKey { region, .. }
+            | Self::CreateAlias { region, .. }
+            | Self::RecordKey { region, .. }
+            | Self::PutPolicy { region, .. }
+            | Self::EnableRotation { region, .. }
+            | Self::UpdateDescription { region, .. }
+            | Self::Tag { region, .. }
+            | Self::RecordRegistrationIntent { region, .. }
+            | Self::Register { region, .. }
+            | Self::CreateDatabase { region, .. }
+            | Self::RecordDatabase { region, .. }
+            | Self::AddRegion { region, .. } => Some(region),
+        }
+    }
+
+    /// Whether it changes something outside Kubernetes.
+    pub fn is_outside(&self) -> bool {
+        match self {
+            Self::AddFinalizer
+            | Self::RemoveFinalizer
+            | Self::RecordKeyIntent { .. }
+            | Self::RecordKey { .. }
+            | Self::RecordRegistrationIntent { .. }
+            | Self::RecordDeployIntent { .. }
+            | Self::RecordDatabase { .. } => false,
+            Self::CreateKey { .. }
+            | Self::CreateAlias { .. }
+            | Self::PutPolicy { .. }
+            | Self::EnableRotation { .. }
+            | Self::UpdateDescription { .. }
+            | Self::Tag { .. }
+            | Self::Register { .. }
+            | Self::CreateDatabase { .. }
+            | Self::AddRegion { .. } => true,
+        }
+    }
+
+    /// A number that is the same for the same wished effect, whatever it was planned from: by it, a repeatable write is
+    /// held off while an equal one may not be visible yet.
+    pub fn effect(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match self {
+            Self::PutPolicy { region, key, document, replaces: _ } => (region, key, document).hash(&mut hasher),
+            other => other.hash(&mut hasher),
+        }
+        hasher.finish()
+    }
+}

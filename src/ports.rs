@@ -1,0 +1,202 @@
+//! The seams to the outside: AWS, a database cloud, and the object's own record in Kubernetes.
+//!
+//! Reads never fail: what could not be seen is a [`Reading::Unknown`] with its fault. Writes yield a [`Fault`] that says
+//! whether they may have been applied all the same.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+
+pub use crate::domain::fault::{Applied, Cause, Fault, FaultClass};
+
+use crate::domain::capabilities::Scope;
+use crate::domain::desired::{Access, DatabaseRequest, NewKey};
+use crate::domain::id::{KeyArn, Owner, Region};
+use crate::domain::memory::{DeployIntent, KeyIntent};
+use crate::domain::moment::Moment;
+use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer, Rotation};
+use crate::domain::reading::Reading;
+
+/// Where a KMS call goes, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// As whom.
+    pub access: Access,
+    /// The region.
+    pub region: Region,
+    /// The object on whose behalf, `namespace/name`: a reserved slot in a quota bucket belongs to it.
+    pub on_behalf_of: String,
+}
+
+/// AWS, as far as keys are concerned.
+///
+/// # Guarantees
+/// Every method is one logical call. Implementations never repeat a write that is not idempotent, and never send a
+/// write without the quota share for it; a write for which there is no share now is a `Throttled` fault that says when.
+///
+/// # Caveats
+/// KMS is eventually consistent: a read may show an older state than one before it
+/// (<https://docs.aws.amazon.com/kms/latest/developerguide/programming-eventual-consistency.html>).
+pub trait KeyService: Send + Sync {
+    /// Whom AWS takes us for (`sts:GetCallerIdentity`).
+    fn caller(&self, place: &Place) -> impl Future<Output = Reading<Caller>> + Send;
+
+    /// A key by ARN or alias (`kms:DescribeKey`). Not found is `Absent`.
+    fn describe(&self, place: &Place, key: &str) -> impl Future<Output = Reading<KeyFacts>> + Send;
+
+    /// A key's tags (`kms:ListResourceTags`), all pages.
+    fn tags(&self, place: &Place, key: &KeyArn) -> impl Future<Output = Reading<BTreeMap<String, String>>> + Send;
+
+    /// A key's policy (`kms:GetKeyPolicy`).
+    fn policy(&self, place: &Place, key: &KeyArn) -> impl Future<Output = Reading<String>> + Send;
+
+    /// A key's rotation (`kms:GetKeyRotationStatus`).
+    fn rotation(&self, place: &Place, key: &KeyArn) -> impl Future<Output = Reading<Rotation>> + Send;
+
+    /// Keys with an owner's tags by the tagging index (`tag:GetResources`), which may lag by many minutes.
+    fn search(&self, place: &Place, owner: &Owner) -> impl Future<Output = Reading<Vec<Candidate>>> + Send;
+
+    /// Keys with an owner's tags by reading the tags of every key of the region (`kms:ListKeys`,
+    /// `kms:ListResourceTags`). A scan that began at or after `not_before` may be shared by several callers.
+    fn scan(
+        &self,
+        place: &Place,
+        owner: &Owner,
+        not_before: Moment,
+    ) -> impl Future<Output = Reading<Vec<Candidate>>> + Send;
+
+    /// Creates a key (`kms:CreateKey`). **Not idempotent and never retried inside**: KMS has no client token for it.
+    fn create_key(&self, place: &Place, key: &NewKey) -> impl Future<Output = Result<KeyArn, Fault>> + Send;
+
+    /// Points a new alias at a key (`kms:CreateAlias`). A `Conflict` if the alias exists.
+    fn create_alias(&self, place: &Place, alias: &str, key: &KeyArn) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Replaces a key's policy (`kms:PutKeyPolicy`), never bypassing the lockout check.
+    fn put_policy(&self, place: &Place, key: &KeyArn, policy: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Switches rotation on with a period in days (`kms:EnableKeyRotation`). Repeatable.
+    fn enable_rotation(
+        &self,
+        place: &Place,
+        key: &KeyArn,
+        period_days: i32,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Sets a key's description (`kms:UpdateKeyDescription`). Repeatable.
+    fn describe_as(
+        &self,
+        place: &Place,
+        key: &KeyArn,
+        description: &str,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Sets tags and leaves others alone (`kms:TagResource`). Repeatable.
+    fn tag(
+        &self,
+        place: &Place,
+        key: &KeyArn,
+        tags: &BTreeMap<String, String>,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// The secret values with which a database cloud is called. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A database cloud's scope and the credentials for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The scope.
+    pub scope: Scope,
+    /// The credentials.
+    pub credentials: Credentials,
+}
+
+/// A database cloud.
+pub trait Upstream: Send + Sync {
+    /// The organization or project that the credentials belong to.
+    fn scope(&self, session: &Session) -> impl Future<Output = Reading<String>> + Send;
+
+    /// The ARNs that will use the key of a region. Only ever grows; an empty answer is `Absent`.
+    fn principals(&self, session: &Session, region: &Region) -> impl Future<Output = Reading<Vec<String>>> + Send;
+
+    /// Whether the cloud offers a region to this organization.
+    fn offer(&self, session: &Session, region: &Region) -> impl Future<Output = Reading<RegionOffer>> + Send;
+
+    /// The key that is registered for a region.
+    fn registration(&self, session: &Session, region: &Region) -> impl Future<Output = Reading<String>> + Send;
+
+    /// Registers a key. Only after [`Upstream::registration`] was `Absent`; another key already there is a `Conflict`.
+    fn register(
+        &self,
+        session: &Session,
+        region: &Region,
+        key: &KeyArn,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// A database by id. Terminated is a state; not found is `Absent`.
+    fn database(&self, session: &Session, id: &str) -> impl Future<Output = Reading<Database>> + Send;
+
+    /// Every database of a name that is not terminated, all pages; a list that is not complete is `Unknown`.
+    fn databases_named(&self, session: &Session, name: &str) -> impl Future<Output = Reading<Vec<Database>>> + Send;
+
+    /// Creates a database and yields its id. **Not idempotent and never retried inside.**
+    fn create_database(
+        &self,
+        session: &Session,
+        request: &DatabaseRequest,
+        region: &Region,
+    ) -> impl Future<Output = Result<String, Fault>> + Send;
+
+    /// Adds a region to a database. **Not idempotent and never retried inside.**
+    fn add_region(
+        &self,
+        session: &Session,
+        id: &str,
+        request: &DatabaseRequest,
+        region: &Region,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// One thing to be remembered before the pass goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A key is about to be created; replaces an earlier intent.
+    KeyIntent(Region, KeyIntent),
+    /// A region's key.
+    Key(Region, KeyArn),
+    /// A key is about to be registered.
+    RegistrationIntent(Region, Moment),
+    /// Something is about to be deployed.
+    DeployIntent(DeployIntent),
+    /// The database's id.
+    Database(String),
+}
+
+/// The object's own record in Kubernetes.
+///
+/// # Guarantees
+/// A write goes through only against the version of the object that the pass has read (or last wrote); otherwise it is
+/// a `Conflict`. It counts as done only if the API server's response holds it.
+pub trait Ledger: Send {
+    /// Adds our finalizer.
+    fn add_finalizer(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Removes our finalizer; the object may be gone after this.
+    fn remove_finalizer(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Writes one thing into status.
+    fn record(&mut self, record: &Record) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// Whether this process may act now. Asked right before each write.
+pub trait Authority: Send + Sync {
+    /// Whether it may.
+    fn may_act(&self) -> bool;
+}
