@@ -18,6 +18,8 @@ mod registration;
 mod teardown;
 mod verdict;
 
+pub(crate) use policy::hash as policy_hash;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

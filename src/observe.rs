@@ -1,0 +1,209 @@
+//! The look: what one pass sees outside. It cannot fail; what cannot be seen is unknown, and says why.
+//!
+//! Independent regions are looked at concurrently. Nothing here decides anything but what there is to look at.
+
+use futures::future::join_all;
+use futures::join;
+
+use crate::domain::desired::{Deployment, Desired, DesiredKey};
+use crate::domain::fault::Fault;
+use crate::domain::id::Region;
+use crate::domain::memory::{Memory, RegionMemory};
+use crate::domain::observed::{Candidate, CredentialsSeen, DatabaseSeen, Depth, Observed, RegionSeen};
+use crate::domain::reading::Reading;
+use crate::plan::Pass;
+use crate::ports::{KeyService, Place, Session, Upstream};
+
+/// The credentials for the database cloud, as the pass found them.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// What was found, without values.
+    pub seen: Reading<CredentialsSeen>,
+    /// The session to call the cloud with, if nothing is lacking.
+    pub session: Option<Session>,
+}
+
+/// Looks at everything that a pass of this depth has to see.
+pub async fn observe<K: KeyService, U: Upstream>(
+    keys: &K,
+    upstream: &U,
+    desired: &Desired,
+    credentials: &Credentials,
+    memory: &Memory,
+    depth: Depth,
+    pass: &Pass,
+) -> Observed {
+    let mut observed = Observed { depth, ..Observed::nothing(pass.now) };
+    let Some(key) = subject(desired) else { return observed };
+    observed.credentials = credentials.seen.clone();
+    let session = credentials.session.as_ref();
+    let everything = depth == Depth::Everything;
+    let eyes = Eyes { keys, upstream, key, session, desired, depth, pass };
+    let regions: Vec<Region> = desired.regions().into_iter().cloned().collect();
+    let first = regions.first().map(|region| eyes.place(region));
+    let caller = async {
+        match first {
+            Some(place) if everything => keys.caller(&place).await,
+            _ => Reading::NOT_LOOKED,
+        }
+    };
+    let scope = async {
+        match session {
+            Some(session) if everything => upstream.scope(session).await,
+            _ => Reading::NOT_LOOKED,
+        }
+    };
+    let seen = join_all(regions.iter().map(|region| eyes.region(region, memory.regions.get(region))));
+    let (caller, scope, seen, database) = join!(caller, scope, seen, eyes.database(memory));
+    observed.caller = caller;
+    observed.scope = scope;
+    observed.regions = regions.iter().cloned().zip(seen).collect();
+    observed.database = database;
+    observed
+}
+
+/// The key to look at; none where nothing outside may be, or need be, looked at.
+fn subject(desired: &Desired) -> Option<&DesiredKey> {
+    if desired.object().deleting {
+        return None;
+    }
+    let key = match desired {
+        Desired::Key(key) => key,
+        Desired::Cluster(cluster) => {
+            let linked = cluster.key.present().filter(|linked| linked.allowed)?;
+            let other = cluster.deployment.as_ref().is_some_and(|d| !d.capabilities.supported);
+            if other {
+                return None;
+            }
+            &linked.key
+        }
+    };
+    key.capabilities.supported.then_some(key)
+}
+
+struct Eyes<'a, K, U> {
+    keys: &'a K,
+    upstream: &'a U,
+    key: &'a DesiredKey,
+    session: Option<&'a Session>,
+    desired: &'a Desired,
+    depth: Depth,
+    pass: &'a Pass,
+}
+
+impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
+    fn place(&self, region: &Region) -> Place {
+        place(self.desired, self.key, region)
+    }
+
+    async fn region(&self, region: &Region, memory: Option<&RegionMemory>) -> RegionSeen {
+        let cloud = async {
+            match self.session {
+                Some(session) if self.depth == Depth::Everything => {
+                    let (principals, offer, registration) = join!(
+                        self.upstream.principals(session, region),
+                        self.upstream.offer(session, region),
+                        self.upstream.registration(session, region),
+                    );
+                    RegionSeen { principals, offer, registration, ..RegionSeen::default() }
+                }
+                _ => RegionSeen::default(),
+            }
+        };
+        let (aws, cloud) = join!(self.aws(region, memory), cloud);
+        let RegionSeen { principals, offer, registration, .. } = cloud;
+        RegionSeen { principals, offer, registration, ..aws }
+    }
+
+    async fn aws(&self, region: &Region, memory: Option<&RegionMemory>) -> RegionSeen {
+        let mut seen = RegionSeen::default();
+        let Some(wish) = self.key.regions.get(region) else { return seen };
+        let place = self.place(region);
+        let recorded = match self.desired {
+            Desired::Key(_) => memory.and_then(|m| m.key.as_ref()),
+            Desired::Cluster(_) => None,
+        };
+        if wish.key_arn.is_none() {
+            seen.by_alias = self.keys.describe(&place, &self.key.owner.alias()).await;
+        }
+        if let Some(arn) = wish.key_arn.as_ref().or(recorded) {
+            seen.by_arn = match &seen.by_alias {
+                Reading::Present(facts) if facts.arn == *arn => seen.by_alias.clone(),
+                _ => self.keys.describe(&place, &arn.to_string()).await,
+            };
+        }
+        let arn = seen.by_arn.present().or(seen.by_alias.present()).map(|facts| facts.arn.clone());
+        match (&arn, self.depth) {
+            (None, _) | (_, Depth::State) => {}
+            (Some(arn), Depth::Policy) => seen.policy = self.keys.policy(&place, arn).await,
+            (Some(arn), Depth::Everything) => {
+                let rotation = async {
+                    match self.desired {
+                        Desired::Key(_) => self.keys.rotation(&place, arn).await,
+                        Desired::Cluster(_) => Reading::NOT_LOOKED,
+                    }
+                };
+                (seen.tags, seen.policy, seen.rotation) =
+                    join!(self.keys.tags(&place, arn), self.keys.policy(&place, arn), rotation);
+            }
+        }
+        let own = wish.key_arn.is_none() && matches!(self.desired, Desired::Key(_));
+        if own && self.depth == Depth::Everything {
+            self.search(&place, memory, &mut seen).await;
+        }
+        seen
+    }
+
+    /// Looks for keys with our tags: to find the one whose creation was not recorded, and to find surplus ones.
+    async fn search(&self, place: &Place, memory: Option<&RegionMemory>, seen: &mut RegionSeen) {
+        seen.candidates = self.keys.search(place, &self.key.owner).await;
+        let settled = memory
+            .filter(|m| m.key.is_none())
+            .and_then(|m| m.creating.as_ref())
+            .map(|intent| intent.started_at + self.pass.settings.create_settle)
+            .filter(|settled| self.pass.now >= *settled);
+        let Some(settled) = settled else { return };
+        let scan = self.keys.scan(place, &self.key.owner, settled).await;
+        seen.scanned = scan.fault().is_none();
+        seen.candidates = union(std::mem::take(&mut seen.candidates), scan);
+    }
+
+    async fn database(&self, memory: &Memory) -> DatabaseSeen {
+        let Desired::Cluster(cluster) = self.desired else { return DatabaseSeen::default() };
+        let (Some(deployment), Some(session)) = (&cluster.deployment, self.session) else {
+            return DatabaseSeen::default();
+        };
+        let Deployment { bound_id, request, .. } = deployment;
+        match bound_id.as_ref().or(memory.database.as_ref()) {
+            Some(id) => {
+                DatabaseSeen { by_id: self.upstream.database(session, id).await, named: Reading::NOT_LOOKED }
+            }
+            None => DatabaseSeen {
+                by_id: Reading::NOT_LOOKED,
+                named: self.upstream.databases_named(session, &request.name).await,
+            },
+        }
+    }
+}
+
+/// Where the calls for a region of an object go.
+pub(crate) fn place(desired: &Desired, key: &DesiredKey, region: &Region) -> Place {
+    let object = desired.object();
+    Place {
+        access: key.access.clone(),
+        region: region.clone(),
+        on_behalf_of: format!("{}/{}", object.namespace, object.name),
+    }
+}
+
+/// What two ways of searching found together. Unknown if either is, because what is not found must really not be there.
+fn union(one: Reading<Vec<Candidate>>, other: Reading<Vec<Candidate>>) -> Reading<Vec<Candidate>> {
+    let unknown = |fault: &Fault| Reading::Unknown(crate::domain::reading::Why::Failed(fault.clone()));
+    if let Some(fault) = one.fault().or(other.fault()) {
+        return unknown(fault);
+    }
+    let mut all: Vec<Candidate> = [one, other].into_iter().filter_map(|r| r.present().cloned()).flatten().collect();
+    all.sort();
+    all.dedup();
+    if all.is_empty() { Reading::Absent } else { Reading::Present(all) }
+}
