@@ -23,8 +23,97 @@ use super::{CustomerKeyStatus, PolicySpec, Upstream, schema};
     status = "CustomerKeyStatus",
     derive = "PartialEq",
     doc = "A CustomerKey says: this AWS KMS key, in these regions, for this scope of this database cloud.",
-    annotation("cmk-operator.io/schema-version", "1")
+    annotation("cmk-operator.io/schema-version", "1"),
+    selectable = ".spec.aws.accountId",
+    selectable = ".spec.upstream.astra.organizationId",
+    selectable = ".spec.upstream.astra.databaseType",
+    selectable = ".spec.upstream.atlas.projectId",
+    selectable = ".spec.upstream.singleStore.organizationId",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
+    ),
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Upstream", type_ = "string", json_path = ".status.upstream"),
+    printcolumn(
+        name = "Registered",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Registered")].status"#
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Account",
+        type_ = "string",
+        json_path = ".spec.aws.accountId",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Regions",
+        type_ = "string",
+        json_path = ".spec.regions[*].name",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Used-By",
+        type_ = "integer",
+        json_path = ".status.usedBy.count",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Deletion",
+        type_ = "string",
+        json_path = ".spec.deletionPolicy",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
 )]
+#[kube(validation = Rule::new("self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')")
+        .message("metadata.name must be a DNS label: at most 63 characters and no dots, which an alias in AWS does not allow"))]
+#[x_kube(validation = Rule::new("!has(self.key.multiRegion) || self.regions.exists(r, r.name == self.key.multiRegion.primaryRegion)")
+        .message("spec.key.multiRegion.primaryRegion must be one of spec.regions; the region of the primary key cannot be removed")
+        .field_path(".key.multiRegion.primaryRegion"))]
+#[x_kube(validation = Rule::new("!has(self.key.multiRegion) || self.regions.all(r, !has(r.keyArn))")
+        .message("spec.key.multiRegion is about keys that the operator makes: to adopt a multi-Region key and its replicas, give each region its keyArn and leave multiRegion out")
+        .field_path(".key.multiRegion")
+        .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.regions.all(r, !has(r.keyArn) || r.keyArn.split(':')[4] == self.aws.accountId)")
+        .message("spec.regions[].keyArn must be a key in the account spec.aws.accountId")
+        .field_path(".regions"))]
+#[x_kube(validation = Rule::new("self.policy.foreignStatements != 'Remove' || self.regions.all(r, !has(r.keyArn))")
+        .message("spec.policy.foreignStatements: Remove is refused with any keyArn: only the operator's own statements of an adopted key may be touched")
+        .field_path(".policy.foreignStatements")
+        .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("has(self.upstream.atlas) || self.regions.all(r, !has(r.previousKeyArns) || r.previousKeyArns.size() == 0)")
+        .message("spec.regions[].previousKeyArns is only for atlas: the other clouds cannot change a registered key")
+        .field_path(".regions")
+        .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("!has(self.upstream.atlas) || self.regions.size() == 1")
+        .message("spec.regions must have exactly one entry with atlas: Atlas takes one key, in one region, for a whole project")
+        .field_path(".regions"))]
+#[x_kube(validation = Rule::new("self.regions.all(r, r.name.startsWith('cn-') == self.regions[0].name.startsWith('cn-') && r.name.startsWith('us-gov-') == self.regions[0].name.startsWith('us-gov-'))")
+        .message("spec.regions must all be in one AWS partition (aws, aws-cn or aws-us-gov): an account is in one")
+        .field_path(".regions"))]
+#[x_kube(validation = Rule::new("!has(self.policy.statements) || self.policy.statements.all(s, !has(s.regions) || s.regions.all(n, self.regions.exists(r, r.name == n)))")
+        .message("spec.policy.statements[].regions must all be in spec.regions")
+        .field_path(".policy.statements"))]
+#[x_kube(validation = Rule::new("!has(self.policy.documents) || self.policy.documents.all(d, !has(d.regions) || d.regions.all(n, self.regions.exists(r, r.name == n)))")
+        .message("spec.policy.documents[].regions must all be in spec.regions")
+        .field_path(".policy.documents"))]
 pub struct CustomerKeySpec {
     /// The regions that need a key, 1 to 32, each once.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -72,6 +161,15 @@ pub struct CustomerKeySpec {
 /// A region that needs a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.keyArn) || self.keyArn.split(':')[3] == self.name")
+        .message("keyArn must be a key in the region of the same entry")
+        .field_path(".keyArn"))]
+#[x_kube(validation = Rule::new("!has(self.keyArn) || self.keyArn.split(':')[1] == (self.name.startsWith('cn-') ? 'aws-cn' : self.name.startsWith('us-gov-') ? 'aws-us-gov' : 'aws')")
+        .message("keyArn must begin with the AWS partition of its region (arn:aws:, arn:aws-cn: or arn:aws-us-gov:)")
+        .field_path(".keyArn"))]
+#[x_kube(validation = Rule::new("!has(self.keyArn) || !has(self.previousKeyArns) || !(self.keyArn in self.previousKeyArns)")
+        .message("previousKeyArns must not hold keyArn itself")
+        .field_path(".previousKeyArns"))]
 pub struct KeyRegion {
     /// Name of the AWS region, such as us-east-1.
     #[schemars(length(max = 32), regex(pattern = schema::REGION))]
@@ -96,6 +194,10 @@ pub struct KeyRegion {
 /// Settings of the keys that the operator makes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.multiRegion) == has(oldSelf.multiRegion) && (!has(self.multiRegion) || self.multiRegion.primaryRegion == oldSelf.multiRegion.primaryRegion)")
+        .message("spec.key.multiRegion is immutable, its presence too: AWS cannot convert a key; make a new CustomerKey")
+        .field_path(".multiRegion")
+        .reason(Reason::FieldValueForbidden))]
 pub struct KeySettings {
     /// Description of the keys, at most 8192 characters
     /// (https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html). Default: one that names this object.
@@ -108,6 +210,11 @@ pub struct KeySettings {
     /// most 128 characters, values of at most 256; the prefixes cmk-operator.io/ and aws: are reserved.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
+    #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('cmk-operator.io/') && !k.lowerAscii().startsWith('aws:'))")
+        .message("spec.key.tags must not begin with cmk-operator.io/ or aws:, which are reserved")
+        .reason(Reason::FieldValueForbidden))]
+    #[x_kube(validation = Rule::new("self.all(k, k.size() >= 1 && k.size() <= 128)")
+        .message("spec.key.tags must have names of 1 to 128 characters"))]
     pub tags: BTreeMap<String, String>,
 
     /// Automatic rotation of the key material. Default: left as it is found.
@@ -143,9 +250,15 @@ pub struct MultiRegion {
 /// The AWS account that holds the keys, and how the operator gets there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.roleArn) || self.roleArn.split(':')[4] == self.accountId")
+        .message("spec.aws.roleArn must be a role in the account spec.aws.accountId: keys are made in the account of the role")
+        .field_path(".roleArn"))]
 pub struct AwsAccount {
     /// The 12-digit id of the account. Credentials of another account are refused (AccountMismatch). Immutable.
     #[schemars(length(max = 12), regex(pattern = schema::ACCOUNT))]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("spec.aws.accountId is immutable: keys cannot be moved to another account")
+        .reason(Reason::FieldValueForbidden))]
     pub account_id: String,
 
     /// ARN of the IAM role, in that account, that the operator assumes. Its trust policy has to demand the External
@@ -159,6 +272,14 @@ pub struct AwsAccount {
 /// The namespaces whose EncryptedClusters may use a key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.from != 'Selector' || has(self.selector)")
+        .message("spec.allowedNamespaces.selector is required with from: Selector")
+        .field_path(".selector")
+        .reason(Reason::FieldValueRequired))]
+#[x_kube(validation = Rule::new("self.from == 'Selector' || !has(self.selector)")
+        .message("spec.allowedNamespaces.selector is only for from: Selector")
+        .field_path(".selector")
+        .reason(Reason::FieldValueForbidden))]
 pub struct AllowedNamespaces {
     /// Same (default): the key's own namespace. All: every namespace. Selector: those that selector matches.
     #[serde(default)]
@@ -184,6 +305,8 @@ pub enum NamespacesFrom {
 /// Labels that a namespace must carry: every entry has to match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.matchLabels) && self.matchLabels.size() > 0) || (has(self.matchExpressions) && self.matchExpressions.size() > 0)")
+        .message("spec.allowedNamespaces.selector needs matchLabels or matchExpressions: an empty one would match every namespace; say from: All for that"))]
 pub struct LabelSelector {
     /// Labels with exactly these values. At most 32.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -199,6 +322,9 @@ pub struct LabelSelector {
 /// A demand on one label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)")
+        .message("values must be given with the operators In and NotIn, and only with them")
+        .field_path(".values"))]
 pub struct LabelRequirement {
     /// The label.
     #[schemars(length(min = 1, max = 317))]

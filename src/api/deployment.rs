@@ -8,9 +8,14 @@ use super::{SecretRef, schema};
 
 /// How the operator deploys the database: exactly one of astra, atlas, singleStore, the cloud of the CustomerKey.
 ///
-/// The settings say what is created. They are immutable: the operator never resizes or re-creates a database.
+/// The settings say what is created. They are fixed once the creation has begun: the operator never resizes or re-creates a database.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.astra), has(self.atlas), has(self.singleStore)].exists_one(x, x)")
+        .message("spec.deployment must have exactly one of astra, atlas, singleStore"))]
+#[x_kube(validation = Rule::new("has(self.astra) == has(oldSelf.astra) && has(self.atlas) == has(oldSelf.atlas) && has(self.singleStore) == has(oldSelf.singleStore)")
+        .message("spec.deployment is immutable as to the cloud: another cloud needs another EncryptedCluster")
+        .reason(Reason::FieldValueForbidden))]
 pub struct Deployment {
     /// A database of DataStax Astra.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,6 +33,20 @@ pub struct Deployment {
 /// A database of DataStax Astra.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.databaseId) || has(self.tier)")
+        .message("spec.deployment.astra.tier is required unless databaseId is set")
+        .field_path(".tier")
+        .reason(Reason::FieldValueRequired))]
+#[x_kube(validation = Rule::new("!has(self.databaseType) || !has(self.tier) || self.tier == 'serverless'")
+        .message("spec.deployment.astra.databaseType: vector needs tier: serverless")
+        .field_path(".databaseType"))]
+#[x_kube(validation = Rule::new("!has(self.tier) || self.tier != 'serverless' || self.capacityUnits == 1")
+        .message("spec.deployment.astra.capacityUnits must be 1 with tier: serverless")
+        .field_path(".capacityUnits"))]
+#[x_kube(validation = Rule::new("!has(oldSelf.databaseId) || (has(self.databaseId) && self.databaseId == oldSelf.databaseId)")
+        .message("spec.deployment.astra.databaseId is immutable once set")
+        .field_path(".databaseId")
+        .reason(Reason::FieldValueForbidden))]
 pub struct AstraDeployment {
     /// Id (UUID, lower case) of an existing database to bind in place of creating one. It is never deleted, and
     /// whether it is encrypted follows from its age: Astra never encrypts an existing database. Immutable once set.
@@ -83,6 +102,18 @@ pub enum VectorType {
 /// A cluster of MongoDB Atlas: a replica set with electable nodes in every region of the EncryptedCluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.existing) || has(self.instanceSize)")
+        .message("spec.deployment.atlas.instanceSize is required unless existing is set")
+        .field_path(".instanceSize")
+        .reason(Reason::FieldValueRequired))]
+#[x_kube(validation = Rule::new("!has(oldSelf.existing) || (has(self.existing) && self.existing == oldSelf.existing)")
+        .message("spec.deployment.atlas.existing is immutable once set")
+        .field_path(".existing")
+        .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("!has(oldSelf.projectId) || (has(self.projectId) && self.projectId == oldSelf.projectId)")
+        .message("spec.deployment.atlas.projectId is immutable once set")
+        .field_path(".projectId")
+        .reason(Reason::FieldValueForbidden))]
 pub struct AtlasDeployment {
     /// Id (24 hexadecimal digits) of the Atlas project. Default: the CustomerKey's, from which it may not differ.
     /// Immutable once set.
@@ -154,12 +185,29 @@ pub struct AtlasRegionNodes {
 
     /// Number of nodes, 1 to 7.
     #[schemars(range(min = 1, max = 7))]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("spec.deployment.atlas.electableNodes[].count is immutable: nodes are not added to a region that is there")
+        .reason(Reason::FieldValueForbidden))]
     pub count: i32,
 }
 
 /// A workspace group of SingleStore Helios.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.mode != 'Api' || self.acceptUnverifiedEncryption")
+        .message("spec.deployment.singleStore.acceptUnverifiedEncryption must be true with mode: Api: SingleStore may ignore the keys without a word")
+        .field_path(".acceptUnverifiedEncryption")
+        .reason(Reason::FieldValueRequired))]
+#[x_kube(validation = Rule::new("self.mode == 'Api' || !has(self.attested) || has(self.workspaceGroupId)")
+        .message("spec.deployment.singleStore.attested needs workspaceGroupId")
+        .field_path(".attested"))]
+#[x_kube(validation = Rule::new("!has(self.attested) || !has(self.workspaceGroupId) || self.attested.workspaceGroupId == self.workspaceGroupId")
+        .message("spec.deployment.singleStore.attested.workspaceGroupId must be workspaceGroupId: what was attested is another group")
+        .field_path(".attested.workspaceGroupId"))]
+#[x_kube(validation = Rule::new("!has(oldSelf.workspaceGroupId) || (has(self.workspaceGroupId) && self.workspaceGroupId == oldSelf.workspaceGroupId)")
+        .message("spec.deployment.singleStore.workspaceGroupId is immutable once set")
+        .field_path(".workspaceGroupId")
+        .reason(Reason::FieldValueForbidden))]
 pub struct SingleStoreDeployment {
     /// HandOff (default): status shows what to paste where in SingleStore's portal; a human creates the group and sets
     /// workspaceGroupId. Api: the operator creates the group with key fields that SingleStore's published API no
@@ -188,7 +236,9 @@ pub struct SingleStoreDeployment {
         length(max = 64),
         inner(
             length(max = 18),
-            regex(pattern = "^([0-9]{1,3}\\.){3}[0-9]{1,3}/([0-9]|[12][0-9]|3[0-2])$")
+            regex(
+                pattern = r"^((25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})/([0-9]|[12][0-9]|3[0-2])$"
+            )
         )
     )]
     pub firewall_ranges: Vec<String>,
@@ -259,6 +309,9 @@ pub struct Workspace {
     /// Size in SingleStore's notation. Default: S-00. Immutable.
     #[serde(default = "smallest")]
     #[schemars(length(max = 16), regex(pattern = "^S-[0-9]{1,3}$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("spec.deployment.singleStore.workspaces[].size is immutable: the operator does not resize")
+        .reason(Reason::FieldValueForbidden))]
     pub size: String,
 }
 
@@ -289,7 +342,10 @@ pub struct Attestation {
     pub by: String,
 
     /// When, as YYYY-MM-DD.
-    #[schemars(length(max = 10), regex(pattern = "^[0-9]{4}-[01][0-9]-[0-3][0-9]$"))]
+    #[schemars(
+        length(max = 10),
+        regex(pattern = "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")
+    )]
     pub date: String,
 
     /// ARN of the key that the Security tab shows for the data bucket.

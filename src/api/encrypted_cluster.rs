@@ -23,8 +23,130 @@ use super::{Deployment, EncryptedClusterStatus, schema};
     doc = "An EncryptedCluster says: this database, in these regions, under that CustomerKey, and not one minute earlier than is safe.",
     annotation("cmk-operator.io/schema-version", "1"),
     selectable = ".spec.customerKeyRef.name",
-    selectable = ".spec.customerKeyRef.namespace"
+    selectable = ".spec.customerKeyRef.namespace",
+    selectable = ".spec.backupKeyRef.name",
+    selectable = ".spec.backupKeyRef.namespace",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
+    ),
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Upstream", type_ = "string", json_path = ".status.upstream"),
+    printcolumn(
+        name = "Encryption",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="EncryptionVerified")].reason"#
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Key",
+        type_ = "string",
+        json_path = ".spec.customerKeyRef.name",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Gate",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="GateOpen")].status"#,
+        priority = 1
+    ),
+    printcolumn(
+        name = "Primary",
+        type_ = "string",
+        json_path = ".spec.primaryRegion",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Id",
+        type_ = "string",
+        json_path = ".status.upstreamId",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
 )]
+#[kube(validation = Rule::new("self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')")
+        .message("metadata.name must be a DNS label: at most 63 characters and no dots, which an alias in AWS does not allow"))]
+#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || (self.spec.customerKeyRef.name == oldSelf.spec.customerKeyRef.name && has(self.spec.customerKeyRef.__namespace__) == has(oldSelf.spec.customerKeyRef.__namespace__) && (!has(self.spec.customerKeyRef.__namespace__) || self.spec.customerKeyRef.__namespace__ == oldSelf.spec.customerKeyRef.__namespace__))")
+        .message("spec.customerKeyRef is immutable once the creation of the database has begun: a database cannot be moved to another key")
+        .field_path(".spec.customerKeyRef")
+        .reason(Reason::FieldValueForbidden))]
+#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || (has(self.spec.deployment) && has(self.spec.deployment.atlas)) || (has(self.spec.primaryRegion) ? self.spec.primaryRegion : self.spec.regions[0].name) == (has(oldSelf.spec.primaryRegion) ? oldSelf.spec.primaryRegion : oldSelf.spec.regions[0].name)")
+        .message("spec.primaryRegion is immutable once the creation of the database has begun, except on atlas")
+        .field_path(".spec.primaryRegion")
+        .reason(Reason::FieldValueForbidden))]
+#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || !has(oldSelf.spec.deployment) || has(self.spec.deployment)")
+        .message("spec.deployment cannot be removed once the creation of the database has begun: to let go of the database, delete this object with deletionPolicy: Retain")
+        .field_path(".spec.deployment")
+        .reason(Reason::FieldValueForbidden))]
+#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || !has(oldSelf.spec.deployment) || !has(oldSelf.spec.deployment.astra) || !has(self.spec.deployment) || !has(self.spec.deployment.astra) || (self.spec.deployment.astra.name == oldSelf.spec.deployment.astra.name && has(self.spec.deployment.astra.tier) == has(oldSelf.spec.deployment.astra.tier) && (!has(self.spec.deployment.astra.tier) || self.spec.deployment.astra.tier == oldSelf.spec.deployment.astra.tier) && self.spec.deployment.astra.capacityUnits == oldSelf.spec.deployment.astra.capacityUnits && has(self.spec.deployment.astra.keyspace) == has(oldSelf.spec.deployment.astra.keyspace) && (!has(self.spec.deployment.astra.keyspace) || self.spec.deployment.astra.keyspace == oldSelf.spec.deployment.astra.keyspace) && has(self.spec.deployment.astra.databaseType) == has(oldSelf.spec.deployment.astra.databaseType) && (!has(self.spec.deployment.astra.databaseType) || self.spec.deployment.astra.databaseType == oldSelf.spec.deployment.astra.databaseType))")
+        .message("spec.deployment.astra: name, tier, capacityUnits, keyspace and databaseType are immutable once the creation of the database has begun")
+        .field_path(".spec.deployment.astra")
+        .reason(Reason::FieldValueForbidden))]
+#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || !has(oldSelf.spec.deployment) || !has(oldSelf.spec.deployment.atlas) || !has(self.spec.deployment) || !has(self.spec.deployment.atlas) || (self.spec.deployment.atlas.name == oldSelf.spec.deployment.atlas.name && has(self.spec.deployment.atlas.projectId) == has(oldSelf.spec.deployment.atlas.projectId) && (!has(self.spec.deployment.atlas.projectId) || self.spec.deployment.atlas.projectId == oldSelf.spec.deployment.atlas.projectId) && has(self.spec.deployment.atlas.instanceSize) == has(oldSelf.spec.deployment.atlas.instanceSize) && (!has(self.spec.deployment.atlas.instanceSize) || self.spec.deployment.atlas.instanceSize == oldSelf.spec.deployment.atlas.instanceSize) && has(self.spec.deployment.atlas.diskSizeGb) == has(oldSelf.spec.deployment.atlas.diskSizeGb) && (!has(self.spec.deployment.atlas.diskSizeGb) || self.spec.deployment.atlas.diskSizeGb == oldSelf.spec.deployment.atlas.diskSizeGb) && has(self.spec.deployment.atlas.mongoDbMajorVersion) == has(oldSelf.spec.deployment.atlas.mongoDbMajorVersion) && (!has(self.spec.deployment.atlas.mongoDbMajorVersion) || self.spec.deployment.atlas.mongoDbMajorVersion == oldSelf.spec.deployment.atlas.mongoDbMajorVersion) && self.spec.deployment.atlas.backupEnabled == oldSelf.spec.deployment.atlas.backupEnabled)")
+        .message("spec.deployment.atlas: name, projectId, instanceSize, diskSizeGb, mongoDbMajorVersion and backupEnabled are immutable once the creation of the cluster has begun")
+        .field_path(".spec.deployment.atlas")
+        .reason(Reason::FieldValueForbidden))]
+#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || !has(oldSelf.spec.deployment) || !has(oldSelf.spec.deployment.singleStore) || !has(self.spec.deployment) || !has(self.spec.deployment.singleStore) || (self.spec.deployment.singleStore.name == oldSelf.spec.deployment.singleStore.name && self.spec.deployment.singleStore.mode == oldSelf.spec.deployment.singleStore.mode && has(self.spec.deployment.singleStore.projectId) == has(oldSelf.spec.deployment.singleStore.projectId) && (!has(self.spec.deployment.singleStore.projectId) || self.spec.deployment.singleStore.projectId == oldSelf.spec.deployment.singleStore.projectId) && has(self.spec.deployment.singleStore.firewallRanges) == has(oldSelf.spec.deployment.singleStore.firewallRanges) && (!has(self.spec.deployment.singleStore.firewallRanges) || self.spec.deployment.singleStore.firewallRanges == oldSelf.spec.deployment.singleStore.firewallRanges) && has(self.spec.deployment.singleStore.adminPasswordSecretRef) == has(oldSelf.spec.deployment.singleStore.adminPasswordSecretRef) && (!has(self.spec.deployment.singleStore.adminPasswordSecretRef) || self.spec.deployment.singleStore.adminPasswordSecretRef == oldSelf.spec.deployment.singleStore.adminPasswordSecretRef) && has(self.spec.deployment.singleStore.replication) == has(oldSelf.spec.deployment.singleStore.replication) && (!has(self.spec.deployment.singleStore.replication) || self.spec.deployment.singleStore.replication == oldSelf.spec.deployment.singleStore.replication))")
+        .message("spec.deployment.singleStore: name, mode, projectId, firewallRanges, adminPasswordSecretRef and replication are immutable once the creation of the group has begun")
+        .field_path(".spec.deployment.singleStore")
+        .reason(Reason::FieldValueForbidden))]
+#[kube(validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.upstreamId) || !has(self.spec.deployment) || !has(self.spec.deployment.astra) || !has(self.spec.deployment.astra.databaseId) || self.spec.deployment.astra.databaseId == oldSelf.status.upstreamId")
+        .message("spec.deployment.astra.databaseId must be status.upstreamId once that is there: another database needs another EncryptedCluster")
+        .field_path(".spec.deployment.astra.databaseId")
+        .reason(Reason::FieldValueForbidden))]
+#[kube(validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.upstreamId) || !has(self.spec.deployment) || !has(self.spec.deployment.singleStore) || !has(self.spec.deployment.singleStore.workspaceGroupId) || self.spec.deployment.singleStore.workspaceGroupId == oldSelf.status.upstreamId")
+        .message("spec.deployment.singleStore.workspaceGroupId must be status.upstreamId once that is there: another group needs another EncryptedCluster")
+        .field_path(".spec.deployment.singleStore.workspaceGroupId")
+        .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.regions.size() == 1 || has(self.primaryRegion)")
+        .message("spec.primaryRegion is required with more than one region")
+        .field_path(".primaryRegion")
+        .reason(Reason::FieldValueRequired))]
+#[x_kube(validation = Rule::new("!has(self.primaryRegion) || self.regions.exists(r, r.name == self.primaryRegion)")
+        .message("spec.primaryRegion must be one of spec.regions")
+        .field_path(".primaryRegion"))]
+#[x_kube(validation = Rule::new("self.regions.all(r, r.name.startsWith('cn-') == self.regions[0].name.startsWith('cn-') && r.name.startsWith('us-gov-') == self.regions[0].name.startsWith('us-gov-'))")
+        .message("spec.regions must all be in one AWS partition (aws, aws-cn or aws-us-gov)")
+        .field_path(".regions"))]
+#[x_kube(validation = Rule::new("!has(self.backupKeyRef) || !has(self.deployment) || has(self.deployment.singleStore)")
+        .message("spec.backupKeyRef is only for singleStore and for clusters without deployment: the other clouds encrypt backups with the same key")
+        .field_path(".backupKeyRef")
+        .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.deletionPolicy != 'Delete' || has(self.deployment)")
+        .message("spec.deletionPolicy: Delete needs spec.deployment: the operator deletes only what it created")
+        .field_path(".deletionPolicy")
+        .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.deletionPolicy != 'Delete' || !has(self.deployment) || !((has(self.deployment.astra) && has(self.deployment.astra.databaseId)) || (has(self.deployment.atlas) && has(self.deployment.atlas.existing)) || (has(self.deployment.singleStore) && has(self.deployment.singleStore.workspaceGroupId)))")
+        .message("spec.deletionPolicy: Delete is refused with databaseId, workspaceGroupId and existing: the operator deletes only what it created")
+        .field_path(".deletionPolicy")
+        .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("!has(self.deployment) || !has(self.deployment.singleStore) || self.regions.size() <= 2")
+        .message("spec.regions must have at most two entries with singleStore: a primary and one to replicate to")
+        .field_path(".regions"))]
+#[x_kube(validation = Rule::new("!has(self.deployment) || !has(self.deployment.singleStore) || self.regions.size() > 2 || (self.regions.size() == 2) == has(self.deployment.singleStore.replication)")
+        .message("spec.deployment.singleStore.replication is required with two regions and refused with one")
+        .field_path(".deployment.singleStore.replication"))]
+#[x_kube(validation = Rule::new("!has(self.deployment) || !has(self.deployment.atlas) || !has(self.deployment.atlas.electableNodes) || self.deployment.atlas.electableNodes.all(n, self.regions.exists(r, r.name == n.region))")
+        .message("spec.deployment.atlas.electableNodes[].region must be one of spec.regions")
+        .field_path(".deployment.atlas.electableNodes"))]
+#[x_kube(validation = Rule::new("!has(self.deployment) || !has(self.deployment.atlas) || (self.regions.size() > 1 && !has(self.primaryRegion)) || (self.regions.map(r, has(self.deployment.atlas.electableNodes) && self.deployment.atlas.electableNodes.exists(n, n.region == r.name) ? 0 : self.regions.size() == 1 || r.name == self.primaryRegion ? 3 : 2).sum() + (has(self.deployment.atlas.electableNodes) ? self.deployment.atlas.electableNodes.map(n, n.count).sum() : 0)) in [3, 5, 7]")
+        .message("spec.deployment.atlas.electableNodes must come to 3, 5 or 7 nodes over all regions (without an entry: 3 in the primary region, 2 in every other one)")
+        .field_path(".deployment.atlas.electableNodes"))]
 pub struct EncryptedClusterSpec {
     /// The CustomerKey to encrypt with.
     pub customer_key_ref: CustomerKeyRef,

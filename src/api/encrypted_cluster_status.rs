@@ -101,6 +101,21 @@ pub struct ClusterRegionStatus {
     #[schemars(length(max = 32))]
     pub name: String,
 
+    /// ARN of the key that the region is, or will be, deployed under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub key_arn: Option<String>,
+
+    /// State of that key, in the words of AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub key_state: Option<String>,
+
+    /// Hash of the meaning of that key's policy, as it was last read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub policy_hash: Option<String>,
+
     /// Whether this region may be deployed to, now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateStatus>,

@@ -21,6 +21,7 @@ pub mod customer_key_status;
 pub mod deployment;
 pub mod encrypted_cluster;
 pub mod encrypted_cluster_status;
+pub mod parse;
 pub mod policy;
 mod schema;
 pub mod upstream;
@@ -85,7 +86,19 @@ pub const TAG_HOLDER: &str = "cmk-operator.io/holder";
 
 /// Every CRD of the group, in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![CustomerKey::crd(), EncryptedCluster::crd()]
+    let mut crds = vec![CustomerKey::crd(), EncryptedCluster::crd()];
+    for crd in &mut crds {
+        for version in &mut crd.spec.versions {
+            if let Some(root) = version
+                .schema
+                .as_mut()
+                .and_then(|schema| schema.open_api_v3_schema.as_mut())
+            {
+                schema::join_lines(root);
+            }
+        }
+    }
+    crds
 }
 
 /// The generated files of `crds/`: file name and content.

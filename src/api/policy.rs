@@ -17,9 +17,14 @@ pub type ConditionMap = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 /// that would be larger is refused before it is sent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.statements) || !has(self.documents) || self.statements.all(s, !self.documents.exists(d, d.name == s.name))")
+        .message("spec.policy.documents[].name must differ from every spec.policy.statements[].name: the policy tells them apart by name")
+        .field_path(".documents")
+        .reason(Reason::FieldValueDuplicate))]
 pub struct PolicySpec {
     /// ARNs of IAM roles, users or accounts that may administer the key, but not use it. At most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 32), inner(length(max = 640), regex(pattern = schema::ADMINISTRATOR_ARN)))]
     pub administrators: Vec<String>,
 
@@ -67,6 +72,10 @@ pub enum ForeignStatements {
 /// A statement of the key policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.effect == 'Deny' || !has(self.principals.aws) || !('*' in self.principals.aws) || (has(self.conditions) && self.conditions.size() > 0)")
+        .message("principals.aws: * needs conditions in a statement that allows: it means everybody, in every AWS account")
+        .field_path(".conditions")
+        .reason(Reason::FieldValueRequired))]
 pub struct Statement {
     /// Name, unique among the statements and documents of this object; the statement is known by it in the policy.
     #[schemars(length(min = 1, max = 40), regex(pattern = schema::LABEL))]
@@ -86,6 +95,7 @@ pub struct Statement {
     pub principals: Principals,
 
     /// KMS actions such as kms:Decrypt; a trailing * is allowed. 1 to 64.
+    #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(
         length(min = 1, max = 64),
         inner(length(max = 64), regex(pattern = r"^kms:(\*|[A-Za-z]+\*?)$"))
@@ -118,14 +128,18 @@ pub enum Effect {
 /// Whom a statement is about: at least one entry in aws or service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.aws) && self.aws.size() > 0) || (has(self.service) && self.service.size() > 0)")
+        .message("principals must have at least one entry in aws or service"))]
 pub struct Principals {
     /// ARNs of accounts, roles, users or sessions, account ids, or * (everybody; needs conditions). At most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 32), inner(length(max = 640), regex(pattern = schema::AWS_PRINCIPAL)))]
     pub aws: Vec<String>,
 
     /// AWS services such as logs.us-east-1.amazonaws.com. At most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(
         length(max = 32),
         inner(

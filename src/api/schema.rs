@@ -1,5 +1,8 @@
 //! Shapes that several fields share: patterns, and the schemas that derive attributes cannot spell.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// An AWS region such as `us-east-1` or `us-gov-west-1`.
@@ -61,4 +64,31 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
         "maxProperties": 32,
         "additionalProperties": { "type": "string", "maxLength": 63 }
     })
+}
+
+/// Joins the lines of every description, since `kubectl explain` wraps them for itself and would break them twice.
+/// Empty lines stay: they part paragraphs.
+pub(super) fn join_lines(schema: &mut JSONSchemaProps) {
+    if let Some(description) = &mut schema.description {
+        let paragraphs: Vec<String> = description
+            .split("\n\n")
+            .map(|text| text.replace('\n', " "))
+            .collect();
+        *description = paragraphs.join("\n\n");
+    }
+    for property in schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+    {
+        join_lines(property);
+    }
+    match schema.items.as_mut() {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => join_lines(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(join_lines),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(value)) = schema.additional_properties.as_mut() {
+        join_lines(value);
+    }
 }

@@ -13,6 +13,11 @@ use super::schema;
 /// token somewhere else.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.astra), has(self.atlas), has(self.singleStore)].exists_one(x, x)")
+        .message("spec.upstream must have exactly one of astra, atlas, singleStore"))]
+#[x_kube(validation = Rule::new("has(self.astra) == has(oldSelf.astra) && has(self.atlas) == has(oldSelf.atlas) && has(self.singleStore) == has(oldSelf.singleStore)")
+        .message("spec.upstream is immutable: a key cannot be moved to another cloud; make a new CustomerKey")
+        .reason(Reason::FieldValueForbidden))]
 pub struct Upstream {
     /// DataStax Astra.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,11 +47,17 @@ pub struct SecretRef {
 pub struct AstraUpstream {
     /// Id (UUID, lower case) of the Astra organization. The token has to belong to it. Immutable.
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("spec.upstream.astra.organizationId is immutable: a registration with the cloud cannot be moved; make a new CustomerKey")
+        .reason(Reason::FieldValueForbidden))]
     pub organization_id: String,
 
     /// Type of the databases that this key is for. Astra keeps the keys of the two types apart, even in one region
     /// (https://docs.datastax.com/en/astra-db-classic/administration/customer-keys-overview.html), so a second type
     /// needs a second CustomerKey. Immutable.
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("spec.upstream.astra.databaseType is immutable: a registration with the cloud cannot be moved; make a new CustomerKey")
+        .reason(Reason::FieldValueForbidden))]
     pub database_type: AstraDatabaseType,
 
     /// Name of the IAM role in Astra's AWS accounts that the key policy lets use the key. Default: creator, which
@@ -56,6 +67,9 @@ pub struct AstraUpstream {
     /// key. Immutable.
     #[serde(default = "creator")]
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9+=,.@_-]+$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("spec.upstream.astra.principalRole is immutable: what was let in by a key policy must stay let in; make a new CustomerKey")
+        .reason(Reason::FieldValueForbidden))]
     pub principal_role: String,
 
     /// Secret in this namespace with the key "token": an Astra application token (AstraCS:...) that may read and
@@ -78,6 +92,9 @@ pub enum AstraDatabaseType {
 pub struct AtlasUpstream {
     /// Id (24 hexadecimal digits) of the Atlas project. Immutable.
     #[schemars(length(max = 24), regex(pattern = schema::ATLAS_ID))]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("spec.upstream.atlas.projectId is immutable: a registration with the cloud cannot be moved; make a new CustomerKey")
+        .reason(Reason::FieldValueForbidden))]
     pub project_id: String,
 
     /// The IAM role of yours that Atlas assumes to use the key.
@@ -104,6 +121,8 @@ pub struct AtlasUpstream {
 /// The IAM role of yours that Atlas assumes: exactly one of arn, create.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.arn) != has(self.create)")
+        .message("spec.upstream.atlas.role must have exactly one of arn, create"))]
 pub struct AtlasRole {
     /// ARN of a role that exists. Its trust policy must name Atlas's AWS account and external id, which status
     /// shows, and its permissions must allow kms:Encrypt, kms:Decrypt and kms:DescribeKey on the key.
@@ -125,12 +144,19 @@ pub struct CreateRole {
     /// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html). Immutable once set: a new name
     /// would leave the old role behind.
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9+=,.@_-]+$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("spec.upstream.atlas.role.create.name is immutable: a new name would leave the old role behind")
+        .reason(Reason::FieldValueForbidden))]
     pub name: String,
 }
 
 /// SingleStore Helios.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(oldSelf.organizationId) || (has(self.organizationId) && self.organizationId == oldSelf.organizationId)")
+        .message("spec.upstream.singleStore.organizationId is immutable once set: a key cannot be moved; make a new CustomerKey")
+        .field_path(".organizationId")
+        .reason(Reason::FieldValueForbidden))]
 pub struct SingleStoreUpstream {
     /// Id (UUID, lower case) of the SingleStore organization. Default: whichever the API key belongs to. When given,
     /// an API key of another organization is refused. Immutable once set.
@@ -142,7 +168,9 @@ pub struct SingleStoreUpstream {
     /// encrypted with your key, so nothing here ever proves it; and revoking the key stops the workspaces at once
     /// and may damage data
     /// (https://docs.singlestore.com/cloud/security/encryption/customer-managed-encryption-keys/).
-    #[serde(default)]
+    #[x_kube(validation = Rule::new("self")
+        .message("spec.upstream.singleStore.acknowledgeRisk must be true: SingleStore gives no proof that a group is encrypted with your key")
+        .reason(Reason::FieldValueRequired))]
     pub acknowledge_risk: bool,
 
     /// Secret in this namespace with the key "apiKey": a SingleStore Management API key.

@@ -74,6 +74,7 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
     let report = draft.report(region);
     report.gate = Some(GateReport { open, checks });
     report.key_state = seen.by_alias.present().or(seen.by_arn.present()).map(|k| k.state.as_str().to_owned());
+    report.policy_hash = seen.policy.present().and_then(|text| super::policy::hash(text));
     report.key = subject(&linked.key, region, &seen).present().map(|k| k.arn.clone());
     Gate { may_deploy: facts_hold && enough }
 }

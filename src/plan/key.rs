@@ -435,7 +435,7 @@ fn report_key(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, facts: &
         .candidates
         .present()
         .map(|all| all.iter().map(|c| c.arn.clone()).filter(|arn| *arn != facts.arn).collect())
-        .unwrap_or_default();
+        .or_else(|| seen.candidates.is_absent().then(Vec::new));
     let report = draft.report(region);
     report.key = Some(facts.arn.clone());
     report.key_state = Some(facts.state.as_str().to_owned());

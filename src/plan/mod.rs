@@ -24,7 +24,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::desired::Desired;
+use crate::domain::condition::ConditionType;
+use crate::domain::desired::{Desired, Object};
+use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::memory::{Looks, Memory};
 use crate::domain::moment::{Moment, Span};
@@ -162,9 +164,9 @@ pub struct RegionReport {
     /// When it will be deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_at: Option<Moment>,
-    /// Keys with our owner tags that are not this one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub surplus: Vec<KeyArn>,
+    /// Keys with our owner tags that are not this one; absent: not looked for in this pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surplus: Option<Vec<KeyArn>>,
     /// The gate, for a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateReport>,
@@ -202,6 +204,19 @@ pub struct DatabaseReport {
     /// Where clients connect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<String>,
+}
+
+/// What a human should know after a plan was executed: the plan's findings, corrected by what failed.
+pub fn findings_after(plan: &Plan, failed: &[(Step, Fault)], memory: &Memory, object: &Object, now: Moment) -> Vec<Finding> {
+    let whole = [ConditionType::Ready, ConditionType::Reconciling, ConditionType::Stalled];
+    let mut findings: Vec<Finding> = plan.findings.iter().filter(|f| !whole.contains(&f.condition)).cloned().collect();
+    for (step, fault) in failed {
+        if let Some(condition) = step.condition().filter(|_| fault.class != FaultClass::Conflict) {
+            findings.push(Finding::of_fault(condition, step.region(), fault));
+        }
+    }
+    findings.extend(verdict::overall(&findings, memory, object, now));
+    findings
 }
 
 /// Decides what to do. The same input gives the same plan.

@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::condition::ConditionType;
 use crate::domain::desired::{DatabaseRequest, NewKey};
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::memory::{DeployIntent, KeyIntent};
@@ -290,6 +291,26 @@ impl Step {
             | Self::CreateDatabase { region, .. }
             | Self::RecordDatabase { region, .. }
             | Self::AddRegion { region, .. } => Some(region),
+        }
+    }
+
+    /// The condition that a failure of it bears on.
+    pub fn condition(&self) -> Option<ConditionType> {
+        match self {
+            Self::AddFinalizer | Self::RemoveFinalizer => None,
+            Self::RecordKeyIntent { .. }
+            | Self::CreateKey { .. }
+            | Self::CreateAlias { .. }
+            | Self::RecordKey { .. }
+            | Self::EnableRotation { .. }
+            | Self::UpdateDescription { .. }
+            | Self::Tag { .. } => Some(ConditionType::KeysReady),
+            Self::PutPolicy { .. } => Some(ConditionType::PoliciesReady),
+            Self::RecordRegistrationIntent { .. } | Self::Register { .. } => Some(ConditionType::Registered),
+            Self::RecordDeployIntent { .. }
+            | Self::CreateDatabase { .. }
+            | Self::RecordDatabase { .. }
+            | Self::AddRegion { .. } => Some(ConditionType::Deployed),
         }
     }
 

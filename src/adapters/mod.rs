@@ -1,0 +1,3 @@
+//! The implementations of the ports.
+
+pub mod limits;

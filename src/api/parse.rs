@@ -1,0 +1,271 @@
+//! From what users write to what it means. After this nobody sees the raw spec.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt;
+use kube::api::ObjectMeta;
+use serde_json::{Value, json};
+
+use crate::domain::capabilities::{Capabilities, Cloud, Scope};
+use crate::domain::desired::{
+    Access, Afterlife, DatabaseRequest, Deployment as DesiredDeployment, DesiredCluster, DesiredKey, DesiredRegion, LinkedKey,
+    Object, PolicyWish, WishedStatements,
+};
+use crate::domain::id::{Malformed, Name, Owner, Region};
+use crate::domain::reading::Reading;
+
+use super::{
+    ANNOTATION_PAUSED, ClusterDeletionPolicy, CustomerKey, Deployment, Effect, EncryptedCluster, FINALIZER, ForeignStatements,
+    KeyDeletionPolicy, ManagementPolicy, NamespacesFrom, PolicySpec, SecretRef, SelectorOperator, Statement, Upstream,
+};
+
+/// Why a spec that the schema let through means nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct Invalid {
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+fn at(field: &'static str) -> impl Fn(Malformed) -> Invalid {
+    move |problem| Invalid { field, problem: problem.to_string() }
+}
+
+/// The facts of an object from its metadata.
+pub fn object(meta: &ObjectMeta) -> Result<Object, Invalid> {
+    let annotation = |name: &str| meta.annotations.as_ref().and_then(|a| a.get(name));
+    Ok(Object {
+        namespace: meta.namespace.clone().unwrap_or_default().parse().map_err(at("metadata.namespace"))?,
+        name: meta.name.clone().unwrap_or_default().parse().map_err(at("metadata.name"))?,
+        generation: meta.generation.unwrap_or_default(),
+        deleting: meta.deletion_timestamp.is_some(),
+        finalizer: meta.finalizers.as_ref().is_some_and(|all| all.iter().any(|f| f == FINALIZER)),
+        paused: annotation(ANNOTATION_PAUSED).is_some_and(|value| value == "true"),
+    })
+}
+
+/// What a `CustomerKey` declares, for an operator of this installation.
+pub fn customer_key(key: &CustomerKey, installation: &Name) -> Result<DesiredKey, Invalid> {
+    let object = object(&key.metadata)?;
+    let spec = &key.spec;
+    let owner = Owner { installation: installation.clone(), namespace: object.namespace.clone(), name: object.name.clone() };
+    let access = Access {
+        account: spec.aws.account_id.parse().map_err(at("spec.aws.accountId"))?,
+        role_arn: spec.aws.role_arn.clone(),
+        external_id: format!("cmk:{installation}:{}", object.namespace),
+    };
+    let mut regions = BTreeMap::new();
+    for region in &spec.regions {
+        let name: Region = region.name.parse().map_err(at("spec.regions[].name"))?;
+        let parse = |arn: &String| arn.parse().map_err(at("spec.regions[].keyArn"));
+        let previous = region.previous_key_arns.iter().map(parse).collect::<Result<_, _>>()?;
+        let key_arn = region.key_arn.as_ref().map(parse).transpose()?;
+        regions.insert(name, DesiredRegion { key_arn, previous });
+    }
+    let scope = scope(&spec.upstream)?;
+    let description = spec.key.description.clone();
+    Ok(DesiredKey {
+        description: description.unwrap_or_else(|| format!("CustomerKey {}/{}", object.namespace, object.name)),
+        object,
+        owner,
+        access,
+        regions,
+        tags: spec.key.tags.clone(),
+        rotation_days: spec.key.rotation.as_ref().map(|r| r.period_days),
+        multi_region: spec
+            .key
+            .multi_region
+            .as_ref()
+            .map(|m| m.primary_region.parse().map_err(at("spec.key.multiRegion.primaryRegion")))
+            .transpose()?,
+        policy: policy(&spec.policy)?,
+        capabilities: Capabilities::of(scope.cloud),
+        scope,
+        afterlife: match spec.deletion_policy {
+            KeyDeletionPolicy::Retain => Afterlife::Retain,
+            KeyDeletionPolicy::ScheduleDeletion => Afterlife::TearDown,
+        },
+        observe_only: spec.management_policy == ManagementPolicy::Observe,
+    })
+}
+
+/// The cloud and the scope in it that a key is for.
+fn scope(upstream: &Upstream) -> Result<Scope, Invalid> {
+    let plain = |cloud, id: String| Scope { cloud, id, database_type: String::new(), principal_role: String::new() };
+    let Upstream { astra, atlas, single_store } = upstream;
+    if let Some(astra) = astra {
+        Ok(Scope {
+            cloud: Cloud::Astra,
+            id: astra.organization_id.clone(),
+            database_type: format!("{:?}", astra.database_type),
+            principal_role: astra.principal_role.clone(),
+        })
+    } else if let Some(atlas) = atlas {
+        Ok(plain(Cloud::Atlas, atlas.project_id.clone()))
+    } else if let Some(single_store) = single_store {
+        Ok(plain(Cloud::SingleStore, single_store.organization_id.clone().unwrap_or_default()))
+    } else {
+        Err(Invalid { field: "spec.upstream", problem: "names no cloud".to_owned() })
+    }
+}
+
+/// The Secret with the credentials for a key's cloud.
+pub fn credentials_of(upstream: &Upstream) -> Option<&SecretRef> {
+    let Upstream { astra, atlas, single_store } = upstream;
+    astra
+        .as_ref()
+        .map(|u| &u.credentials_secret_ref)
+        .or_else(|| atlas.as_ref().map(|u| &u.credentials_secret_ref))
+        .or_else(|| single_store.as_ref().map(|u| &u.credentials_secret_ref))
+}
+
+/// The Secret with a deployment's own credentials.
+pub fn credentials_of_deployment(deployment: &Deployment) -> Option<&SecretRef> {
+    let Deployment { astra, atlas, single_store } = deployment;
+    astra
+        .as_ref()
+        .and_then(|d| d.credentials_secret_ref.as_ref())
+        .or_else(|| atlas.as_ref().and_then(|d| d.credentials_secret_ref.as_ref()))
+        .or_else(|| single_store.as_ref().and_then(|d| d.credentials_secret_ref.as_ref()))
+}
+
+fn policy(spec: &PolicySpec) -> Result<PolicyWish, Invalid> {
+    let regions = |names: &[String], field| names.iter().map(|n| n.parse().map_err(at(field))).collect::<Result<Vec<Region>, _>>();
+    let mut wish = PolicyWish {
+        administrators: spec.administrators.clone(),
+        remove_foreign: spec.foreign_statements == ForeignStatements::Remove,
+        ensure_root: spec.ensure_root,
+        remove_orphaned: spec.remove_orphaned_principals,
+        ..PolicyWish::default()
+    };
+    for statement in &spec.statements {
+        wish.statements.push(WishedStatements {
+            name: statement.name.clone(),
+            regions: regions(&statement.regions, "spec.policy.statements[].regions")?,
+            json: json!({ "Version": "2012-10-17", "Statement": [statement_json(statement)] }).to_string(),
+            accept_risk: statement.accept_risk,
+        });
+    }
+    for document in &spec.documents {
+        wish.documents.push(WishedStatements {
+            name: document.name.clone(),
+            regions: regions(&document.regions, "spec.policy.documents[].regions")?,
+            json: document.json.clone(),
+            accept_risk: document.accept_risk,
+        });
+    }
+    Ok(wish)
+}
+
+fn statement_json(statement: &Statement) -> Value {
+    let mut principal = serde_json::Map::new();
+    if !statement.principals.aws.is_empty() {
+        principal.insert("AWS".to_owned(), json!(statement.principals.aws));
+    }
+    if !statement.principals.service.is_empty() {
+        principal.insert("Service".to_owned(), json!(statement.principals.service));
+    }
+    let effect = match statement.effect {
+        Effect::Allow => "Allow",
+        Effect::Deny => "Deny",
+    };
+    let mut value = json!({ "Effect": effect, "Principal": principal, "Action": statement.actions, "Resource": "*" });
+    if !statement.conditions.is_empty() {
+        value["Condition"] = json!(statement.conditions);
+    }
+    value
+}
+
+/// Whether a key lets clusters of a namespace use it, by that namespace's labels.
+pub fn allows(key: &CustomerKey, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+    let allowed = &key.spec.allowed_namespaces;
+    match allowed.from {
+        NamespacesFrom::Same => key.namespace().as_deref() == Some(namespace),
+        NamespacesFrom::All => true,
+        NamespacesFrom::Selector => allowed.selector.as_ref().is_some_and(|selector| {
+            selector.match_labels.iter().all(|(k, v)| labels.get(k) == Some(v))
+                && selector.match_expressions.iter().all(|requirement| {
+                    let value = labels.get(&requirement.key);
+                    match requirement.operator {
+                        SelectorOperator::In => value.is_some_and(|v| requirement.values.contains(v)),
+                        SelectorOperator::NotIn => value.is_none_or(|v| !requirement.values.contains(v)),
+                        SelectorOperator::Exists => value.is_some(),
+                        SelectorOperator::DoesNotExist => value.is_none(),
+                    }
+                })
+        }),
+    }
+}
+
+/// The namespace and name of the key that a cluster refers to.
+pub fn key_ref(cluster: &EncryptedCluster) -> (String, String) {
+    let reference = &cluster.spec.customer_key_ref;
+    let namespace = reference.namespace.clone().or_else(|| cluster.namespace()).unwrap_or_default();
+    (namespace, reference.name.clone())
+}
+
+/// What an `EncryptedCluster` declares, with its key as it was read.
+pub fn encrypted_cluster(cluster: &EncryptedCluster, key: Reading<LinkedKey>) -> Result<DesiredCluster, Invalid> {
+    let spec = &cluster.spec;
+    let regions: Vec<Region> =
+        spec.regions.iter().map(|r| r.name.parse().map_err(at("spec.regions[].name"))).collect::<Result<_, _>>()?;
+    let primary = match &spec.primary_region {
+        Some(name) => name.parse().map_err(at("spec.primaryRegion"))?,
+        None => regions
+            .first()
+            .cloned()
+            .ok_or_else(|| Invalid { field: "spec.regions", problem: "names no region".to_owned() })?,
+    };
+    let (namespace, name) = key_ref(cluster);
+    let deployment = spec.deployment.as_ref().and_then(|d| deployment(d, key.present()));
+    Ok(DesiredCluster {
+        object: object(&cluster.metadata)?,
+        key,
+        key_ref: format!("{namespace}/{name}"),
+        regions,
+        primary,
+        deployment,
+        afterlife: match spec.deletion_policy {
+            ClusterDeletionPolicy::Retain => Afterlife::Retain,
+            ClusterDeletionPolicy::Delete => Afterlife::TearDown,
+        },
+    })
+}
+
+fn deployment(deployment: &Deployment, key: Option<&LinkedKey>) -> Option<DesiredDeployment> {
+    let Deployment { astra, atlas, single_store } = deployment;
+    let scope = |cloud| {
+        key.map(|linked| linked.key.scope.clone()).filter(|scope| scope.cloud == cloud).unwrap_or(Scope {
+            cloud,
+            id: String::new(),
+            database_type: String::new(),
+            principal_role: String::new(),
+        })
+    };
+    let plain = |name: &str| DatabaseRequest {
+        name: name.to_owned(),
+        tier: String::new(),
+        capacity_units: None,
+        keyspace: None,
+        database_type: None,
+    };
+    let (cloud, bound_id, request) = if let Some(astra) = astra {
+        let request = DatabaseRequest {
+            name: astra.name.clone(),
+            tier: astra.tier.clone().unwrap_or_default(),
+            capacity_units: Some(astra.capacity_units),
+            keyspace: astra.keyspace.clone(),
+            database_type: astra.database_type.map(|_| "vector".to_owned()),
+        };
+        (Cloud::Astra, astra.database_id.clone(), request)
+    } else if let Some(atlas) = atlas {
+        (Cloud::Atlas, None, plain(&atlas.name))
+    } else if let Some(single_store) = single_store {
+        (Cloud::SingleStore, single_store.workspace_group_id.clone(), plain(&single_store.name))
+    } else {
+        return None;
+    };
+    Some(DesiredDeployment { scope: scope(cloud), capabilities: Capabilities::of(cloud), bound_id, request })
+}

@@ -1,0 +1,363 @@
+//! What a test can do to the clouds behind everybody's back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::astra::{AstraRegion, DatabaseType, OrgSettings};
+use super::iam::{Identity, Trust};
+use super::kms::KeyState;
+use super::policy::{self, Policy};
+use super::world::{Settings, World};
+
+/// One act of somebody else: an administrator, the vendor, fate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Sets what holds for the world as a whole; what is not named goes back to its default.
+    SetSettings(Settings),
+    /// Disables a key.
+    DisableKey {
+        /// Key ARN.
+        arn: String,
+    },
+    /// Enables a key; takes back a scheduled deletion too.
+    EnableKey {
+        /// Key ARN.
+        arn: String,
+    },
+    /// Schedules the end of a key.
+    ScheduleKeyDeletion {
+        /// Key ARN.
+        arn: String,
+        /// Days from now.
+        window_days: i64,
+    },
+    /// Removes a key and its aliases at once.
+    DeleteKey {
+        /// Key ARN.
+        arn: String,
+    },
+    /// Puts a policy with no check of what it does to the caller; principals are still resolved if they can be.
+    PutPolicy {
+        /// Key ARN.
+        arn: String,
+        /// Policy text.
+        policy: String,
+    },
+    /// Replaces all tags of a key.
+    SetTags {
+        /// Key ARN.
+        arn: String,
+        /// Tags.
+        tags: BTreeMap<String, String>,
+    },
+    /// Points an alias at a key, wherever it pointed before.
+    SetAlias {
+        /// Key ARN.
+        arn: String,
+        /// `alias/...`
+        alias: String,
+    },
+    /// Creates a role or user; one that exists is deleted first, so it gets a new unique id.
+    CreatePrincipal {
+        /// `arn:aws:iam::<account>:role/...` or `user/...`
+        arn: String,
+        /// Who may assume the role.
+        #[serde(default)]
+        trust: Option<Trust>,
+    },
+    /// Deletes a role or user: policies show its unique id from now on.
+    DeletePrincipal {
+        /// ARN.
+        arn: String,
+    },
+    /// Says whether a principal of an account that is not simulated exists.
+    SetExternalPrincipal {
+        /// ARN.
+        arn: String,
+        /// Whether it does.
+        exists: bool,
+    },
+    /// Lets an access key id stand for a principal.
+    AddAccessKey {
+        /// Access key id.
+        access_key_id: String,
+        /// ARN of a user or role.
+        principal: String,
+    },
+    /// Denies an action to a principal by identity policy, or stops doing so.
+    SetDenied {
+        /// ARN, or `*`.
+        principal: String,
+        /// `kms:CreateKey`, `kms:*`, `tag:GetResources`, `sts:AssumeRole`.
+        action: String,
+        /// Whether it is denied.
+        denied: bool,
+    },
+    /// Adds an Astra organization with one token of all permissions.
+    AddOrg {
+        /// Organization id.
+        org: String,
+        /// Token.
+        token: String,
+        /// Regions.
+        regions: BTreeMap<String, AstraRegion>,
+        /// Behaviour.
+        #[serde(default)]
+        settings: OrgSettings,
+    },
+    /// Sets how an organization behaves; what is not named goes back to its default.
+    SetOrgSettings {
+        /// Organization id.
+        org: String,
+        /// Behaviour.
+        settings: OrgSettings,
+    },
+    /// Sets the vendor's accounts in a region, several if wanted; the region is made if unknown.
+    SetAccounts {
+        /// Organization id.
+        org: String,
+        /// Region.
+        region: String,
+        /// Only for this type of databases; absent: for both.
+        #[serde(default)]
+        kind: Option<DatabaseType>,
+        /// 12-digit ids.
+        accounts: Vec<String>,
+    },
+    /// Reserves a region, or opens it.
+    SetLocked {
+        /// Organization id.
+        org: String,
+        /// Region.
+        region: String,
+        /// Whether it is locked.
+        locked: bool,
+    },
+    /// Registers a key as somebody else, replacing what was there.
+    Register {
+        /// Organization id.
+        org: String,
+        /// Type of databases.
+        kind: DatabaseType,
+        /// Region.
+        region: String,
+        /// Key ARN.
+        arn: String,
+    },
+    /// Forgets a registration, as the vendor's support can.
+    ForgetRegistration {
+        /// Organization id.
+        org: String,
+        /// Type of databases.
+        kind: DatabaseType,
+        /// Region.
+        region: String,
+    },
+    /// Adds a token or changes what it may do.
+    SetToken {
+        /// Token.
+        token: String,
+        /// Organization id.
+        org: String,
+        /// Permissions; absent: all.
+        #[serde(default)]
+        permissions: Option<BTreeSet<String>>,
+    },
+    /// Kills a token.
+    KillToken {
+        /// Token.
+        token: String,
+    },
+}
+
+fn principal(arn: &str) -> Result<(&str, &str), String> {
+    let parts = super::ident::arn_parts(arn).ok_or_else(|| format!("{arn} is not an ARN"))?;
+    Ok((parts[4], parts[5]))
+}
+
+impl World {
+    /// Does it, or says what it did not find.
+    pub fn command(&mut self, command: Command) -> Result<(), String> {
+        match command {
+            Command::SetSettings(settings) => self.set_settings(settings),
+            Command::DisableKey { .. }
+            | Command::EnableKey { .. }
+            | Command::ScheduleKeyDeletion { .. }
+            | Command::DeleteKey { .. }
+            | Command::PutPolicy { .. }
+            | Command::SetTags { .. }
+            | Command::SetAlias { .. } => return self.key_command(command),
+            Command::CreatePrincipal { arn, trust } => {
+                let (account, resource) = principal(&arn)?;
+                self.create_principal(account, resource, trust);
+            }
+            Command::DeletePrincipal { arn } => {
+                let (account, resource) = principal(&arn)?;
+                if !self.delete_principal(account, resource) {
+                    return Err(format!("no principal {arn}"));
+                }
+            }
+            Command::SetExternalPrincipal { arn, exists } => {
+                Arc::make_mut(&mut self.iam).set_missing(&arn, !exists);
+            }
+
+            Command::AddAccessKey {
+                access_key_id,
+                principal: arn,
+            } => {
+                let (account, _) = principal(&arn)?;
+                let who = Identity {
+                    account: account.into(),
+                    arn: arn.clone(),
+                    session: None,
+                };
+                self.add_access_key(&access_key_id, who);
+            }
+            Command::SetDenied {
+                principal,
+                action,
+                denied,
+            } => {
+                Arc::make_mut(&mut self.iam).set_denied(&principal, &action, denied);
+            }
+            other => return self.astra_command(other),
+        }
+        Ok(())
+    }
+
+    fn key_command(&mut self, command: Command) -> Result<(), String> {
+        let now_ms = self.now_ms();
+        let (arn, found) = match command {
+            Command::DisableKey { arn } => {
+                let found = self.edit_key(&arn, |k| k.state = KeyState::Disabled);
+                (arn, found)
+            }
+            Command::EnableKey { arn } => {
+                let found = self.edit_key(&arn, |k| {
+                    k.state = KeyState::Enabled;
+                    k.deletion_at_ms = None;
+                });
+                (arn, found)
+            }
+            Command::ScheduleKeyDeletion { arn, window_days } => {
+                let found = self.edit_key(&arn, |k| {
+                    k.state = KeyState::PendingDeletion;
+                    k.deletion_at_ms = Some(now_ms + window_days * 86_400_000);
+                });
+                (arn, found)
+            }
+            Command::DeleteKey { arn } => {
+                let found = self.remove_key(&arn);
+                (arn, found)
+            }
+            Command::PutPolicy { arn, policy: text } => {
+                let (account, _) = principal(&arn)?;
+                let who = Identity::of_account(account);
+                let accepted = policy::accept(&text, &self.iam, &who, i64::MAX, true);
+                let put = accepted.unwrap_or_else(|_| Policy::unchecked(&text));
+                let found = self.edit_key(&arn, |k| k.policy = put);
+                (arn, found)
+            }
+            Command::SetTags { arn, tags } => {
+                let found = self.edit_key(&arn, |k| {
+                    k.was_tagged |= !tags.is_empty();
+                    k.tags = tags;
+                });
+                (arn, found)
+            }
+            Command::SetAlias { arn, alias } => {
+                let found = self.point_alias(&alias, &arn);
+                (arn, found)
+            }
+            _ => return Ok(()),
+        };
+        if found {
+            Ok(())
+        } else {
+            Err(format!("no key {arn}"))
+        }
+    }
+
+    fn astra_command(&mut self, command: Command) -> Result<(), String> {
+        let now_ms = self.now_ms();
+        let (org, found) = match command {
+            Command::AddOrg {
+                org,
+                token,
+                regions,
+                settings,
+            } => {
+                self.add_astra_org(&org, regions, settings);
+                self.set_astra_token(&token, &org, None);
+                return Ok(());
+            }
+            Command::SetToken {
+                token,
+                org,
+                permissions,
+            } => {
+                self.set_astra_token(&token, &org, permissions);
+                return Ok(());
+            }
+            Command::KillToken { token } => {
+                return if self.kill_astra_token(&token) {
+                    Ok(())
+                } else {
+                    Err("no such token".into())
+                };
+            }
+            Command::SetOrgSettings { org, settings } => {
+                let found = self.edit_astra_org(&org, |o| *o.settings_mut() = settings);
+                (org, found)
+            }
+            Command::SetAccounts {
+                org,
+                region,
+                kind,
+                accounts,
+            } => {
+                let found = self.edit_astra_org(&org, |o| {
+                    let offered = o.region_mut(&region);
+                    if kind != Some(DatabaseType::Serverless) {
+                        offered.classic_accounts.clone_from(&accounts);
+                    }
+                    if kind != Some(DatabaseType::Classic) {
+                        offered.serverless_accounts = accounts;
+                    }
+                });
+                (org, found)
+            }
+            Command::SetLocked {
+                org,
+                region,
+                locked,
+            } => {
+                let found = self.edit_astra_org(&org, |o| o.region_mut(&region).locked = locked);
+                (org, found)
+            }
+            Command::Register {
+                org,
+                kind,
+                region,
+                arn,
+            } => {
+                let found =
+                    self.edit_astra_org(&org, |o| o.preregister(kind, &region, &arn, now_ms));
+                (org, found)
+            }
+            Command::ForgetRegistration { org, kind, region } => {
+                let found = self.edit_astra_org(&org, |o| o.forget_registration(kind, &region));
+                (org, found)
+            }
+            _ => return Ok(()),
+        };
+        if found {
+            Ok(())
+        } else {
+            Err(format!("no organization {org}"))
+        }
+    }
+}

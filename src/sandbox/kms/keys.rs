@@ -1,0 +1,376 @@
+//! Making, describing, listing, enabling and disabling keys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::tags::{Tag, checked_tags};
+use super::{
+    Alias, Key, KeyState, Kms, KmsRegion, Needs, access_denied, authorize, find, invalid_arn,
+    maybe_seconds, not_found, page, seconds,
+};
+use crate::sandbox::failure::{Failure, ServiceError};
+use crate::sandbox::fault::Access;
+use crate::sandbox::iam::Identity;
+use crate::sandbox::ident::{arn_parts, kms_arn, mrk, uuid};
+use crate::sandbox::policy;
+use crate::sandbox::world::World;
+
+/// Input of `CreateKey`; members not named here are ignored unless they ask for what is not simulated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct CreateKey {
+    /// Key policy; absent: the default policy.
+    pub policy: Option<String>,
+    /// At most 8192 characters.
+    pub description: Option<String>,
+    /// At most 50.
+    pub tags: Vec<Tag>,
+    /// A primary that can be replicated.
+    pub multi_region: bool,
+    /// Skips the check that the caller can change the policy again.
+    pub bypass_policy_lockout_safety_check: bool,
+    /// Only `SYMMETRIC_DEFAULT`.
+    pub key_spec: Option<String>,
+    /// Only `ENCRYPT_DECRYPT`.
+    pub key_usage: Option<String>,
+    /// Only `AWS_KMS`.
+    pub origin: Option<String>,
+}
+
+/// `KeyMetadata` of the API reference, for symmetric keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct KeyMetadata {
+    /// Owner.
+    #[serde(rename = "AWSAccountId")]
+    pub account: String,
+    /// Uuid, or `mrk-...`.
+    pub key_id: String,
+    /// Key ARN.
+    pub arn: String,
+    /// ms since the epoch; seconds on the wire.
+    #[serde(rename = "CreationDate", serialize_with = "seconds")]
+    pub created_at_ms: i64,
+    /// State is Enabled.
+    pub enabled: bool,
+    /// State.
+    pub key_state: KeyState,
+    /// Free text.
+    pub description: String,
+    /// When it will be gone, while pending deletion; seconds on the wire.
+    #[serde(
+        rename = "DeletionDate",
+        serialize_with = "maybe_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deletion_at_ms: Option<i64>,
+    /// Whether it is a multi-Region key.
+    pub multi_region: bool,
+    /// Primary and replicas.
+    #[serde(
+        rename = "MultiRegionConfiguration",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub multi_region_view: Option<MultiRegionView>,
+    /// Always `ENCRYPT_DECRYPT`.
+    pub key_usage: &'static str,
+    /// Always `SYMMETRIC_DEFAULT`.
+    pub key_spec: &'static str,
+    /// The older name of the spec.
+    pub customer_master_key_spec: &'static str,
+    /// Always `AWS_KMS`.
+    pub origin: &'static str,
+    /// Always `CUSTOMER`.
+    pub key_manager: &'static str,
+    /// Always `SYMMETRIC_DEFAULT`.
+    pub encryption_algorithms: [&'static str; 1],
+}
+
+/// `MultiRegionConfiguration`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MultiRegionView {
+    /// `PRIMARY` or `REPLICA`.
+    pub multi_region_key_type: &'static str,
+    /// The primary.
+    pub primary_key: MultiRegionKey,
+    /// The others.
+    pub replica_keys: Vec<MultiRegionKey>,
+}
+
+/// One of a family of multi-Region keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MultiRegionKey {
+    /// Key ARN.
+    pub arn: String,
+    /// Its region.
+    pub region: String,
+}
+
+/// An item of `ListKeys`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct KeyEntry {
+    /// Key id.
+    #[serde(rename = "KeyId")]
+    pub key_id: String,
+    /// Key ARN.
+    #[serde(rename = "KeyArn")]
+    pub arn: String,
+}
+
+/// A page of `ListKeys`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct KeyPage {
+    /// Sorted by id.
+    pub keys: Vec<KeyEntry>,
+    /// For the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_marker: Option<String>,
+    /// There is a next page.
+    pub truncated: bool,
+}
+
+impl Kms<'_> {
+    /// Makes a symmetric key, enabled at once. There is no client token: each call makes another key.
+    pub fn create_key(&mut self, input: &CreateKey) -> Result<KeyMetadata, Failure> {
+        let call = self.call("CreateKey", Access::Write, "*");
+        let (who, region) = (self.who.clone(), self.region.clone());
+        self.world.perform(call, |world, _| {
+            let key = world.new_key(&who, &region, input)?;
+            let metadata = world.metadata(&key);
+            world.link.touched = Some(key.arn.clone());
+            world
+                .home(&who.account, &region)
+                .keys
+                .insert(key.id.clone(), Arc::new(key));
+            Ok(metadata)
+        })
+    }
+
+    /// By key id, key ARN (of any account, if its policy allows), alias name or alias ARN.
+    pub fn describe_key(&mut self, key: &str) -> Result<KeyMetadata, Failure> {
+        let call = self.call("DescribeKey", Access::Read, key);
+        let (who, region) = (self.who.clone(), self.region.clone());
+        self.world.perform(call, |world, at_ms| {
+            let (owner, name) = foreign_name(&who, &region, key)?;
+            let empty = KmsRegion::default();
+            let home = (owner.account.clone(), region.clone());
+            let view = world.kms.get(&home).map_or(&empty, |r| r.at(at_ms));
+            let id = match view.aliases.get(name) {
+                Some(Alias { key_id, .. }) => key_id,
+                None if name.starts_with("alias/") => {
+                    let arn = kms_arn(&owner.account, &region, name);
+                    return Err(not_found(format!("Alias {arn} is not found.")));
+                }
+                None => name,
+            };
+            // Of a key that another account can't see, not even its absence is told.
+            let found = match find(view, &owner, &region, id) {
+                Err(_) if owner.account != who.account => {
+                    return Err(access_denied(&who, "kms:DescribeKey", key));
+                }
+                other => other?,
+            };
+            authorize(world, found, &who, "DescribeKey")?;
+            let metadata = world.metadata(found);
+            world.link.touched = Some(metadata.arn.clone());
+            Ok(metadata)
+        })
+    }
+
+    /// All keys of the region, a page at a time (1 to 1000, default 100).
+    pub fn list_keys(
+        &mut self,
+        limit: Option<i32>,
+        marker: Option<&str>,
+    ) -> Result<KeyPage, Failure> {
+        let call = self.call("ListKeys", Access::Read, "*");
+        let home = (self.who.account.clone(), self.region.clone());
+        self.world.perform(call, |world, at_ms| {
+            let empty = KmsRegion::default();
+            let view = world.kms.get(&home).map_or(&empty, |r| r.at(at_ms));
+            let (items, next_marker) = page(view.keys.iter(), limit, 100, 1000, marker)?;
+            let keys = items
+                .into_iter()
+                .map(|(id, k)| KeyEntry {
+                    key_id: id.clone(),
+                    arn: k.arn.clone(),
+                })
+                .collect();
+            Ok(KeyPage {
+                keys,
+                truncated: next_marker.is_some(),
+                next_marker,
+            })
+        })
+    }
+
+    /// Makes a disabled key usable.
+    pub fn enable_key(&mut self, key: &str) -> Result<(), Failure> {
+        self.alter("EnableKey", key, Needs::NotPending, |_, key| {
+            key.state = KeyState::Enabled;
+            Ok(())
+        })
+    }
+
+    /// Makes a key unusable until it is enabled.
+    pub fn disable_key(&mut self, key: &str) -> Result<(), Failure> {
+        self.alter("DisableKey", key, Needs::NotPending, |_, key| {
+            key.state = KeyState::Disabled;
+            Ok(())
+        })
+    }
+
+    /// Replaces the description.
+    pub fn update_key_description(&mut self, key: &str, description: &str) -> Result<(), Failure> {
+        self.alter("UpdateKeyDescription", key, Needs::NotPending, |_, key| {
+            key.description = checked_description(description)?;
+            Ok(())
+        })
+    }
+}
+
+/// The account whose key is meant, and its id or alias name.
+fn foreign_name<'k>(
+    who: &Identity,
+    region: &str,
+    key: &'k str,
+) -> Result<(Identity, &'k str), ServiceError> {
+    if !key.starts_with("arn:") {
+        return Ok((who.clone(), key));
+    }
+    let parts = arn_parts(key)
+        .filter(|p| p[2] == "kms")
+        .ok_or_else(|| invalid_arn(key))?;
+    if parts[3] != region {
+        return Err(not_found(format!("Invalid arn {}", parts[3])));
+    }
+    let owner = if parts[4] == who.account {
+        who.clone()
+    } else {
+        Identity::of_account(parts[4])
+    };
+    match parts[5].strip_prefix("key/") {
+        Some(id) => Ok((owner, id)),
+        None if parts[5].starts_with("alias/") => Ok((owner, parts[5])),
+        None => Err(invalid_arn(key)),
+    }
+}
+
+fn checked_description(text: &str) -> Result<String, ServiceError> {
+    if text.chars().count() > 8192 {
+        return Err(ServiceError::validation(
+            "1 validation error detected: Value at 'description' failed to satisfy constraint: Member must have length less than or equal to 8192",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+impl World {
+    fn new_key(
+        &mut self,
+        who: &Identity,
+        region: &str,
+        input: &CreateKey,
+    ) -> Result<Key, ServiceError> {
+        let only = |what: &Option<String>, known: &str| what.as_deref().is_none_or(|w| w == known);
+        if !only(&input.key_spec, "SYMMETRIC_DEFAULT")
+            || !only(&input.key_usage, "ENCRYPT_DECRYPT")
+            || !only(&input.origin, "AWS_KMS")
+        {
+            return Err(ServiceError::aws(
+                "UnsupportedOperationException",
+                "the sandbox knows symmetric encryption keys of origin AWS_KMS only",
+            ));
+        }
+        let description = checked_description(input.description.as_deref().unwrap_or_default())?;
+        let tags = checked_tags(&BTreeMap::new(), &input.tags)?;
+        let held = self
+            .present(&who.account, region)
+            .map_or(0, |r| r.keys.len());
+        if self.settings.key_limit.is_some_and(|limit| held >= limit) {
+            return Err(ServiceError::aws(
+                "LimitExceededException",
+                "The maximum number of keys for this account and region was reached",
+            ));
+        }
+        let default = policy::default_text(&who.account);
+        let text = input.policy.as_deref().unwrap_or(&default);
+        let policy = self.accept_policy(who, text, input.bypass_policy_lockout_safety_check)?;
+        // CreateKey with tags also needs TagResource; the policy is checked as PutKeyPolicy (KMS guide, permissions).
+        for action in ["kms:TagResource", "kms:PutKeyPolicy"] {
+            if (action != "kms:TagResource" || !tags.is_empty()) && self.iam.denies(who, action) {
+                return Err(access_denied(who, action, "*"));
+            }
+        }
+        let n = self.next_id();
+        let seed = self.settings.seed;
+        let id = if input.multi_region {
+            mrk(seed, n)
+        } else {
+            uuid(seed, "key", n)
+        };
+        Ok(Key {
+            arn: kms_arn(&who.account, region, &format!("key/{id}")),
+            id,
+            created_at_ms: self.now_ms,
+            state: KeyState::Enabled,
+            deletion_at_ms: None,
+            description,
+            policy,
+            was_tagged: !tags.is_empty(),
+            tags,
+            rotation: None,
+            primary_region: input.multi_region.then(|| region.to_owned()),
+        })
+    }
+
+    pub(super) fn metadata(&self, key: &Key) -> KeyMetadata {
+        let [_, _, _, region, account, _] = arn_parts(&key.arn).unwrap_or([""; 6]);
+        let family = key.primary_region.as_ref().map(|primary| {
+            let member = |region: &str| MultiRegionKey {
+                arn: kms_arn(account, region, &format!("key/{}", key.id)),
+                region: region.to_owned(),
+            };
+            let replicas = self
+                .kms
+                .iter()
+                .filter(|((a, r), home)| {
+                    a == account && r != primary && home.get().keys.contains_key(&key.id)
+                })
+                .map(|((_, r), _)| member(r))
+                .collect();
+            MultiRegionView {
+                multi_region_key_type: if primary == region {
+                    "PRIMARY"
+                } else {
+                    "REPLICA"
+                },
+                primary_key: member(primary),
+                replica_keys: replicas,
+            }
+        });
+        KeyMetadata {
+            account: account.to_owned(),
+            key_id: key.id.clone(),
+            arn: key.arn.clone(),
+            created_at_ms: key.created_at_ms,
+            enabled: key.state == KeyState::Enabled,
+            key_state: key.state,
+            description: key.description.clone(),
+            deletion_at_ms: key.deletion_at_ms,
+            multi_region: family.is_some(),
+            multi_region_view: family,
+            key_usage: "ENCRYPT_DECRYPT",
+            key_spec: "SYMMETRIC_DEFAULT",
+            customer_master_key_spec: "SYMMETRIC_DEFAULT",
+            origin: "AWS_KMS",
+            key_manager: "CUSTOMER",
+            encryption_algorithms: ["SYMMETRIC_DEFAULT"],
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A value that remembers what it was, for reads that are served from the past.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// More versions than this are never kept; a stale read then gets the oldest one left.
+const MOST_VERSIONS: usize = 64;
+
+/// The present value and its recent past. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Versioned<T> {
+    present: Arc<T>,
+    /// (the moment it stopped being the present, the value), oldest first.
+    past: VecDeque<(i64, Arc<T>)>,
+}
+
+impl<T: Clone> Versioned<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self {
+            present: Arc::new(value),
+            past: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn get(&self) -> &T {
+        &self.present
+    }
+
+    /// The value as it was at `at_ms`.
+    pub(super) fn at(&self, at_ms: i64) -> &T {
+        self.past
+            .iter()
+            .find(|(until, _)| *until > at_ms)
+            .map_or(&*self.present, |(_, value)| &**value)
+    }
+
+    /// Opens the value for a change at `now_ms`, remembering what it was for `keep_ms`.
+    pub(super) fn change(&mut self, now_ms: i64, keep_ms: i64) -> &mut T {
+        if keep_ms > 0 {
+            self.past.push_back((now_ms, Arc::clone(&self.present)));
+        }
+        while self.past.len() > MOST_VERSIONS
+            || self
+                .past
+                .front()
+                .is_some_and(|(until, _)| *until < now_ms - keep_ms)
+        {
+            self.past.pop_front();
+        }
+        Arc::make_mut(&mut self.present)
+    }
+}

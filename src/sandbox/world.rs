@@ -1,0 +1,429 @@
+//! The simulated world: one value that holds everything the clouds know, and the one way to call into it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::astra::Org;
+use super::failure::{Failure, ServiceError};
+use super::fault::{Access, Called, Fault, Faults, Rule};
+use super::iam::{Iam, Identity, KeyRefused, Trust};
+use super::ident::pick;
+use super::kms::KmsRegion;
+use super::log::{Entry, Log};
+use super::quota::{Buckets, Quotas};
+use super::versioned::Versioned;
+
+/// What can be set about a world as a whole. Times are simulated milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Each KMS read is served from a state up to this old, chosen anew (and deterministically) for each read:
+    /// reads are eventual and not monotonic (KMS guide, "AWS KMS eventual consistency").
+    pub kms_read_lag_ms: i64,
+    /// Each Astra read likewise.
+    pub astra_read_lag_ms: i64,
+    /// A database is missing from lists until it is this old; reading it by id works.
+    pub astra_list_lag_ms: i64,
+    /// `GetResources` shows the tags of this long ago.
+    pub tag_index_lag_ms: i64,
+    /// A new IAM principal is invalid in a key policy until it is this old.
+    pub principal_lag_ms: i64,
+    /// States are remembered for at least this long, for stale reads.
+    pub history_ms: i64,
+    /// Request quotas of AWS.
+    pub quotas: Quotas,
+    /// Keys per account and region (100,000 on AWS); absent: no limit.
+    pub key_limit: Option<usize>,
+    /// Seed of ids and of the choice of stale reads.
+    pub seed: u64,
+}
+
+/// The services with an address of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    Kms,
+    Sts,
+    Tagging,
+    Astra,
+}
+
+impl Service {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kms => "kms",
+            Self::Sts => "sts",
+            Self::Tagging => "tagging",
+            Self::Astra => "astra",
+        }
+    }
+}
+
+/// A call on its way in.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) service: Service,
+    pub(super) operation: &'static str,
+    pub(super) access: Access,
+    pub(super) account: String,
+    pub(super) principal: String,
+    pub(super) region: String,
+    pub(super) resource: String,
+}
+
+/// How replies travel. Not part of the state of the world.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Link {
+    /// Replies travel over HTTP, so that a hang is a late reply and not an error value.
+    pub(super) wire: bool,
+    /// Real milliseconds the present reply is to be held back.
+    pub(super) delay_ms: u64,
+    /// What the present call turned out to be about.
+    pub(super) touched: Option<String>,
+    requests: u64,
+}
+
+impl PartialEq for Link {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Link {}
+
+impl std::hash::Hash for Link {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}
+
+/// Everything the simulated clouds know. It never reads a clock: time passes by [`World::advance_to`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct World {
+    pub(super) now_ms: i64,
+    pub(super) settings: Settings,
+    pub(super) made: u64,
+    reads: u64,
+    pub(super) iam: Arc<Iam>,
+    /// (account, region) -> keys and aliases
+    pub(super) kms: BTreeMap<(String, String), Versioned<KmsRegion>>,
+    /// organization id -> registrations and databases
+    pub(super) astra: BTreeMap<String, Versioned<Org>>,
+    pub(super) tokens: Arc<BTreeMap<String, super::astra::Token>>,
+    faults: Faults,
+    buckets: Buckets,
+    log: Log,
+    pub(super) link: Link,
+}
+
+impl World {
+    /// A world with nothing in it, at `now_ms` since the epoch.
+    pub fn empty(now_ms: i64, settings: Settings) -> Self {
+        Self {
+            now_ms,
+            made: 0,
+            reads: 0,
+            iam: Arc::new(Iam::new(settings.seed)),
+            kms: BTreeMap::new(),
+            astra: BTreeMap::new(),
+            tokens: Arc::new(BTreeMap::new()),
+            faults: Faults::default(),
+            buckets: Buckets::default(),
+            log: Log::default(),
+            link: Link::default(),
+            settings,
+        }
+    }
+
+    /// Simulated time, ms since the epoch.
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// Lets time pass. It never goes back: an earlier moment is ignored.
+    pub fn advance_to(&mut self, now_ms: i64) {
+        if now_ms > self.now_ms {
+            self.now_ms = now_ms;
+            self.purge_keys();
+        }
+    }
+
+    /// Lets `ms` pass.
+    pub fn advance(&mut self, ms: i64) {
+        self.advance_to(self.now_ms.saturating_add(ms));
+    }
+
+    /// What is set.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Changes what is set. The seed has no effect on what was made before.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Adds a fault rule and gives its number.
+    pub fn add_fault(&mut self, rule: Rule) -> u32 {
+        self.faults.add(rule)
+    }
+
+    /// Removes all fault rules.
+    pub fn clear_faults(&mut self) {
+        self.faults.clear();
+    }
+
+    /// The rules with their counts.
+    pub fn faults(&self) -> &[Rule] {
+        self.faults.rules()
+    }
+
+    /// Starts or stops writing the call log (off in a new world: a model has no use for it).
+    pub fn record(&mut self, on: bool) {
+        self.log.enabled = on;
+    }
+
+    /// The call log.
+    pub fn log(&self) -> &[Arc<Entry>] {
+        self.log.entries()
+    }
+
+    /// Forgets the call log; numbers go on.
+    pub fn clear_log(&mut self) {
+        self.log.clear();
+    }
+
+    /// Makes sure an account is simulated: from then on its principals must exist.
+    pub fn ensure_account(&mut self, account: &str) {
+        if !self.iam.is_simulated(account) {
+            Arc::make_mut(&mut self.iam).ensure_account(account);
+        }
+    }
+
+    /// Lets an access key id stand for somebody.
+    pub fn add_access_key(&mut self, access_key_id: &str, identity: Identity) {
+        self.ensure_account(&identity.account);
+        Arc::make_mut(&mut self.iam).add_access_key(access_key_id, identity);
+    }
+
+    /// Creates (or re-creates, as somebody new) `role/<path><name>` or `user/<name>` and gives its unique id.
+    pub fn create_principal(
+        &mut self,
+        account: &str,
+        resource: &str,
+        trust: Option<Trust>,
+    ) -> String {
+        self.ensure_account(account);
+        let now_ms = self.now_ms;
+        Arc::make_mut(&mut self.iam).create(account, resource, trust, now_ms)
+    }
+
+    /// Deletes a principal; policies that name it show its unique id from now on.
+    pub fn delete_principal(&mut self, account: &str, resource: &str) -> bool {
+        Arc::make_mut(&mut self.iam).delete(account, resource)
+    }
+
+    /// Who an access key id stands for.
+    pub fn identify(&mut self, access_key_id: &str) -> Result<Identity, KeyRefused> {
+        let now_ms = self.now_ms;
+        Arc::make_mut(&mut self.iam).identify(access_key_id, now_ms)
+    }
+
+    /// How long states are kept for stale reads.
+    pub(super) fn keep_ms(&self) -> i64 {
+        let s = &self.settings;
+        [
+            s.kms_read_lag_ms,
+            s.astra_read_lag_ms,
+            s.tag_index_lag_ms,
+            s.history_ms,
+            self.faults.longest_stale_ms(),
+        ]
+        .into_iter()
+        .max()
+        .unwrap_or(0)
+    }
+
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.made += 1;
+        self.made
+    }
+
+    /// The one way into the clouds: fault rules, quotas, permissions, the call itself, the log.
+    /// `body` gets the moment whose state it is to read (the present for writes).
+    pub(super) fn perform<T>(
+        &mut self,
+        call: Call,
+        body: impl FnOnce(&mut Self, i64) -> Result<T, ServiceError>,
+    ) -> Result<T, Failure> {
+        self.link.delay_ms = 0;
+        self.link.touched = None;
+        let operation = format!("{}:{}", call.service.name(), call.operation);
+        let called = Called {
+            operation: &operation,
+            access: call.access,
+            region: &call.region,
+            account: &call.account,
+            resource: &call.resource,
+        };
+        let struck = self.faults.strike(&called);
+        let fault = struck.as_ref().map(|(_, fault)| fault);
+        let age_ms = self.age_of_read(&call, fault);
+        let mut applied = false;
+        let run = |world: &mut Self| {
+            let result = world
+                .admit(&call)
+                .and_then(|()| body(world, world.now_ms - age_ms));
+            applied = result.is_ok();
+            result.map_err(Failure::Service)
+        };
+        let result = match fault {
+            None | Some(Fault::StaleRead { .. }) => run(self),
+            Some(Fault::Error {
+                status,
+                code,
+                message,
+            }) => Err(ServiceError::new(*status, code.clone(), message.clone()).into()),
+            Some(Fault::LostBefore) => Err(Failure::Lost),
+            Some(Fault::AppliedButLost) => {
+                run(self).and(Err(Failure::Lost)).map_err(|_| Failure::Lost)
+            }
+            Some(Fault::Http500 { applied }) => {
+                if *applied {
+                    let _ = run(self);
+                }
+                Err(internal(call.service).into())
+            }
+            Some(Fault::Throttle { retry_after_s }) => {
+                Err(throttled(call.service, *retry_after_s).into())
+            }
+            Some(Fault::Hang { ms, applied }) => {
+                let result = if *applied {
+                    run(self)
+                } else {
+                    Err(Failure::Lost)
+                };
+                if self.link.wire {
+                    self.link.delay_ms = *ms;
+                    result
+                } else {
+                    result
+                        .and(Err(Failure::TimedOut))
+                        .map_err(|_| Failure::TimedOut)
+                }
+            }
+        };
+        if self.log.enabled {
+            let outcome = result.as_ref().err().map_or("ok", Failure::code).to_owned();
+            let resource = self
+                .link
+                .touched
+                .take()
+                .unwrap_or_else(|| call.resource.clone());
+            self.log.push(Entry {
+                seq: 0,
+                at_ms: self.now_ms,
+                service: call.service.name().into(),
+                operation,
+                account: call.account,
+                principal: call.principal,
+                region: call.region,
+                resource,
+                access: call.access,
+                outcome,
+                applied,
+                fault: struck.map(|(id, _)| id),
+                age_ms,
+            });
+        }
+        result
+    }
+
+    fn age_of_read(&mut self, call: &Call, fault: Option<&Fault>) -> i64 {
+        if call.access == Access::Write {
+            return 0;
+        }
+        if let Some(Fault::StaleRead { ms }) = fault {
+            return (*ms).max(0);
+        }
+        let lag = match call.service {
+            Service::Kms => self.settings.kms_read_lag_ms,
+            Service::Astra => self.settings.astra_read_lag_ms,
+            Service::Sts | Service::Tagging => 0,
+        };
+        if lag <= 0 {
+            return 0;
+        }
+        self.reads += 1;
+        pick(self.settings.seed, "read", self.reads, lag)
+    }
+
+    /// Quotas and identity policies, for the AWS services.
+    fn admit(&mut self, call: &Call) -> Result<(), ServiceError> {
+        if call.service == Service::Astra {
+            return Ok(());
+        }
+        let (settings, now_ms) = (&self.settings, self.now_ms);
+        if call.service == Service::Kms
+            && !self.buckets.take(
+                &settings.quotas,
+                &call.account,
+                &call.region,
+                call.operation,
+                now_ms,
+            )
+        {
+            return Err(throttled(call.service, None));
+        }
+        let prefix = if call.service == Service::Tagging {
+            "tag"
+        } else {
+            call.service.name()
+        };
+        let action = format!("{prefix}:{}", call.operation);
+        let who = Identity {
+            account: call.account.clone(),
+            arn: call.principal.clone(),
+            session: None,
+        };
+        if call.operation != "GetCallerIdentity" && self.iam.denies(&who, &action) {
+            return Err(super::kms::access_denied(&who, &action, &call.resource));
+        }
+        Ok(())
+    }
+}
+
+fn throttled(service: Service, retry_after_s: Option<u32>) -> ServiceError {
+    match service {
+        Service::Kms => ServiceError::aws(
+            "ThrottlingException",
+            "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.",
+        ),
+        Service::Tagging => ServiceError::aws("ThrottledException", "Rate exceeded"),
+        Service::Sts => ServiceError::aws("Throttling", "Rate exceeded"),
+        Service::Astra => ServiceError {
+            retry_after_s: Some(retry_after_s.unwrap_or(1)),
+            ..ServiceError::new(429, "429", "too many requests")
+        },
+    }
+}
+
+fn internal(service: Service) -> ServiceError {
+    match service {
+        Service::Kms => {
+            ServiceError::new(500, "KMSInternalException", "An internal error occurred.")
+        }
+        Service::Tagging => {
+            ServiceError::new(500, "InternalServiceException", "Internal service error")
+        }
+        Service::Sts => ServiceError::new(500, "InternalFailure", "Internal failure"),
+        Service::Astra => ServiceError::new(500, "500", "internal server error"),
+    }
+}
+
+impl World {
+    /// A number for the id of a request. Not part of the state.
+    pub(super) fn next_request(&mut self) -> u64 {
+        self.link.requests += 1;
+        self.link.requests
+    }
+}

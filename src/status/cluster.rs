@@ -1,0 +1,177 @@
+//! The status of an `EncryptedCluster`.
+
+use crate::api::condition::{moment, time};
+use crate::api::{
+    ClusterCreation, ClusterRegionStatus, CreationKind, EncryptedClusterStatus, Endpoint, GateCheck, GateStatus,
+};
+use crate::domain::condition::ConditionType;
+use crate::domain::desired::DesiredCluster;
+use crate::domain::id::Region;
+use crate::domain::memory::{DeployIntent, MEMORY_VERSION, Memory, RegionMemory};
+use crate::domain::moment::Moment;
+use crate::execute::Outcome;
+use crate::plan::step::Step;
+use crate::plan::{Plan, findings_after};
+use crate::ports::{Applied, Record};
+
+use super::key::unlooked;
+use super::{conditions, short, stage, summary, unseen_since, was_ready};
+
+/// The condition types of an `EncryptedCluster`, in their order.
+pub const CONDITIONS: [ConditionType; 7] = [
+    ConditionType::Ready,
+    ConditionType::GateOpen,
+    ConditionType::Deployed,
+    ConditionType::EncryptionVerified,
+    ConditionType::CredentialsValid,
+    ConditionType::Reconciling,
+    ConditionType::Stalled,
+];
+
+/// What the status remembers.
+pub fn remember(status: Option<&EncryptedClusterStatus>) -> Memory {
+    let Some(status) = status else { return Memory::default() };
+    let regions = status.regions.iter().filter_map(|r| Some((r.name.parse().ok()?, remember_region(r)))).collect();
+    Memory {
+        version: status.memory_version,
+        was_ready: was_ready(&status.conditions),
+        unseen_since: unseen_since(&status.conditions),
+        regions,
+        database: status.upstream_id.clone(),
+        deploying: status.creation.as_ref().and_then(|c| {
+            Some(DeployIntent { region: c.region.parse().ok()?, started_at: moment(&c.started_at) })
+        }),
+        ..Memory::default()
+    }
+}
+
+fn remember_region(region: &ClusterRegionStatus) -> RegionMemory {
+    RegionMemory {
+        key: region.key_arn.as_ref().and_then(|arn| arn.parse().ok()),
+        key_state: region.key_state.clone(),
+        policy_hash: region.policy_hash.clone(),
+        deployment: region.state.clone(),
+        gate_was_open: region.gate.as_ref().is_some_and(|gate| gate.open),
+        ..RegionMemory::default()
+    }
+}
+
+/// The status before the first look.
+pub fn initial(generation: i64, now: Moment) -> EncryptedClusterStatus {
+    EncryptedClusterStatus {
+        memory_version: MEMORY_VERSION,
+        conditions: conditions(&CONDITIONS, &[], &unlooked(), generation, now),
+        ..EncryptedClusterStatus::default()
+    }
+}
+
+/// Puts one record into a status.
+pub fn put(status: &mut EncryptedClusterStatus, record: &Record) {
+    status.memory_version = MEMORY_VERSION;
+    match record {
+        Record::DeployIntent(intent) => {
+            let kind = if status.upstream_id.is_none() { CreationKind::Database } else { CreationKind::Region };
+            status.creation = Some(ClusterCreation {
+                kind,
+                region: intent.region.to_string(),
+                started_at: time(intent.started_at),
+                nonce: String::new(),
+            });
+        }
+        Record::Database(id) => {
+            status.upstream_id = Some(id.clone());
+            status.creation = None;
+        }
+        Record::KeyIntent(..) | Record::Key(..) | Record::RegistrationIntent(..) => {}
+    }
+}
+
+/// Whether a status holds a record: an API server with an older schema drops what it does not know.
+pub fn holds(status: &EncryptedClusterStatus, record: &Record) -> bool {
+    match record {
+        Record::DeployIntent(intent) => status.creation.as_ref().is_some_and(|c| {
+            c.region == intent.region.as_str() && moment(&c.started_at).since(intent.started_at).0.abs() < 1000
+        }),
+        Record::Database(id) => status.upstream_id.as_ref() == Some(id),
+        Record::KeyIntent(..) | Record::Key(..) | Record::RegistrationIntent(..) => true,
+    }
+}
+
+/// The status after a pass. `previous` is the status as the pass's own records left it.
+pub fn render(
+    previous: Option<&EncryptedClusterStatus>,
+    desired: &DesiredCluster,
+    memory: &Memory,
+    plan: &Plan,
+    outcome: &Outcome,
+    now: Moment,
+) -> EncryptedClusterStatus {
+    let findings = findings_after(plan, &outcome.failed, memory, &desired.object, now);
+    let generation = desired.object.generation;
+    let mut status = previous.cloned().unwrap_or_default();
+    status.memory_version = MEMORY_VERSION;
+    status.observed_generation = Some(generation);
+    status.conditions = conditions(&CONDITIONS, &status.conditions, &findings, generation, now);
+    let regions: Vec<&Region> = desired.regions.iter().collect();
+    status.summary = Some(summary(&findings, &regions));
+    let scope = desired.key.present().map(|linked| &linked.key.scope);
+    status.upstream = scope.or(desired.deployment.as_ref().map(|d| &d.scope)).map(ToString::to_string);
+    for region in regions {
+        let entry = entry(&mut status, region);
+        (entry.stage, entry.message) = stage(&findings, region);
+        let Some(report) = plan.regions.get(region) else { continue };
+        if let Some(gate) = &report.gate {
+            let checks = gate.checks.iter().map(|c| GateCheck {
+                name: c.name.clone(),
+                passed: c.passed,
+                message: Some(short(&c.message)),
+            });
+            entry.gate = Some(GateStatus { open: gate.open, checks: checks.collect() });
+        }
+        if let Some(key) = &report.key {
+            entry.key_arn = Some(key.to_string());
+        }
+        if report.key_state.is_some() {
+            entry.key_state.clone_from(&report.key_state);
+        }
+        if report.policy_hash.is_some() {
+            entry.policy_hash.clone_from(&report.policy_hash);
+        }
+        if report.deployment.is_some() {
+            entry.state.clone_from(&report.deployment);
+        }
+    }
+    status.regions.retain(|r| desired.regions.iter().any(|d| d.as_str() == r.name));
+    status.regions.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(report) = &plan.database {
+        status.upstream_id.clone_from(&report.id);
+        if !report.endpoints.is_empty() {
+            let address = |address: &String| Endpoint { address: address.clone(), ..Endpoint::default() };
+            status.endpoints = report.endpoints.iter().map(address).collect();
+        }
+    }
+    settle(&mut status, plan, outcome);
+    status
+}
+
+fn entry<'s>(status: &'s mut EncryptedClusterStatus, region: &Region) -> &'s mut ClusterRegionStatus {
+    let at = status.regions.iter().position(|r| r.name == region.as_str()).unwrap_or_else(|| {
+        status.regions.push(ClusterRegionStatus { name: region.to_string(), ..ClusterRegionStatus::default() });
+        status.regions.len() - 1
+    });
+    &mut status.regions[at]
+}
+
+/// Forgets an attempt whose outcome is known by now.
+fn settle(status: &mut EncryptedClusterStatus, plan: &Plan, outcome: &Outcome) {
+    let Some(creation) = &status.creation else { return };
+    let refused = outcome.failed.iter().any(|(step, fault)| {
+        matches!(step, Step::CreateDatabase { .. } | Step::AddRegion { .. })
+            && step.region().is_some_and(|r| r.as_str() == creation.region)
+            && fault.applied == Applied::No
+    });
+    let deployed = plan.regions.iter().any(|(r, report)| r.as_str() == creation.region && report.deployment.is_some());
+    if refused || deployed {
+        status.creation = None;
+    }
+}

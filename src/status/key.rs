@@ -1,0 +1,224 @@
+//! The status of a `CustomerKey`.
+
+use crate::api::condition::{moment, time};
+use crate::api::{
+    AwsStatus, CreationIntent, CustomerKeyStatus, KeyRegionStatus, RegistrationAttempt, RotationStatus, SurplusKey,
+};
+use crate::domain::condition::ConditionType;
+use crate::domain::desired::DesiredKey;
+use crate::domain::id::Region;
+use crate::domain::memory::{KeyIntent, MEMORY_VERSION, Memory, RegionMemory};
+use crate::domain::moment::Moment;
+use crate::execute::Outcome;
+use crate::plan::finding::Finding;
+use crate::plan::step::Step;
+use crate::plan::{Plan, RegionReport, findings_after};
+use crate::ports::{Applied, Record};
+
+use super::{conditions, stage, summary, unseen_since, was_ready};
+
+/// The condition types of a `CustomerKey`, in their order.
+pub const CONDITIONS: [ConditionType; 7] = [
+    ConditionType::Ready,
+    ConditionType::KeysReady,
+    ConditionType::PoliciesReady,
+    ConditionType::Registered,
+    ConditionType::CredentialsValid,
+    ConditionType::Reconciling,
+    ConditionType::Stalled,
+];
+
+/// What the status remembers.
+pub fn remember(status: Option<&CustomerKeyStatus>) -> Memory {
+    let Some(status) = status else { return Memory::default() };
+    let regions = status.regions.iter().filter_map(|r| Some((r.name.parse().ok()?, remember_region(r)))).collect();
+    Memory {
+        version: status.memory_version,
+        was_ready: was_ready(&status.conditions),
+        unseen_since: unseen_since(&status.conditions),
+        regions,
+        ..Memory::default()
+    }
+}
+
+fn remember_region(region: &KeyRegionStatus) -> RegionMemory {
+    RegionMemory {
+        key: region.key_arn.as_ref().and_then(|arn| arn.parse().ok()),
+        creating: region
+            .creation
+            .as_ref()
+            .map(|c| KeyIntent { nonce: c.nonce.clone(), started_at: moment(&c.started_at) }),
+        registering: region.registration.as_ref().map(|r| moment(&r.started_at)),
+        registered: region.registered_key_arn.clone(),
+        key_state: region.key_state.clone(),
+        policy_hash: region.policy_hash.clone(),
+        principals: region.principals.clone(),
+        deployment: None,
+        gate_was_open: false,
+    }
+}
+
+/// The status before the first look: every condition is there, so that nobody takes its absence for readiness.
+pub fn initial(generation: i64, now: Moment) -> CustomerKeyStatus {
+    CustomerKeyStatus {
+        memory_version: MEMORY_VERSION,
+        conditions: conditions(&CONDITIONS, &[], &unlooked(), generation, now),
+        ..CustomerKeyStatus::default()
+    }
+}
+
+/// The findings before the first look.
+pub(super) fn unlooked() -> Vec<Finding> {
+    use crate::domain::condition::{Reason, Truth};
+    let say = |condition, truth| Finding {
+        condition,
+        region: None,
+        truth,
+        reason: Reason::NotLookedYet,
+        message: Reason::NotLookedYet.text().to_owned(),
+        fix: String::new(),
+    };
+    vec![say(ConditionType::Reconciling, Truth::True), say(ConditionType::Stalled, Truth::False)]
+}
+
+/// Puts one record into a status.
+pub fn put(status: &mut CustomerKeyStatus, record: &Record) {
+    status.memory_version = MEMORY_VERSION;
+    match record {
+        Record::KeyIntent(region, intent) => {
+            entry(status, region).creation =
+                Some(CreationIntent { nonce: intent.nonce.clone(), started_at: time(intent.started_at) });
+        }
+        Record::Key(region, arn) => {
+            let entry = entry(status, region);
+            entry.key_arn = Some(arn.to_string());
+            entry.creation = None;
+        }
+        Record::RegistrationIntent(region, started_at) => {
+            entry(status, region).registration = Some(RegistrationAttempt { started_at: time(*started_at) });
+        }
+        Record::DeployIntent(_) | Record::Database(_) => {}
+    }
+}
+
+/// Whether a status holds a record: an API server with an older schema drops what it does not know.
+pub fn holds(status: &CustomerKeyStatus, record: &Record) -> bool {
+    let entry = |region: &Region| status.regions.iter().find(|r| r.name == region.as_str());
+    match record {
+        Record::KeyIntent(region, intent) => {
+            entry(region).and_then(|r| r.creation.as_ref()).is_some_and(|c| c.nonce == intent.nonce)
+        }
+        Record::Key(region, arn) => entry(region).and_then(|r| r.key_arn.as_ref()) == Some(&arn.to_string()),
+        Record::RegistrationIntent(region, _) => entry(region).is_some_and(|r| r.registration.is_some()),
+        Record::DeployIntent(_) | Record::Database(_) => true,
+    }
+}
+
+fn entry<'s>(status: &'s mut CustomerKeyStatus, region: &Region) -> &'s mut KeyRegionStatus {
+    let at = status.regions.iter().position(|r| r.name == region.as_str()).unwrap_or_else(|| {
+        status.regions.push(KeyRegionStatus { name: region.to_string(), ..KeyRegionStatus::default() });
+        status.regions.len() - 1
+    });
+    &mut status.regions[at]
+}
+
+/// The status after a pass. `previous` is the status as the pass's own records left it.
+pub fn render(
+    previous: Option<&CustomerKeyStatus>,
+    desired: &DesiredKey,
+    memory: &Memory,
+    plan: &Plan,
+    outcome: &Outcome,
+    now: Moment,
+) -> CustomerKeyStatus {
+    let findings = findings_after(plan, &outcome.failed, memory, &desired.object, now);
+    let generation = desired.object.generation;
+    let mut status = previous.cloned().unwrap_or_default();
+    status.memory_version = MEMORY_VERSION;
+    status.observed_generation = Some(generation);
+    status.conditions = conditions(&CONDITIONS, &status.conditions, &findings, generation, now);
+    let regions: Vec<&Region> = desired.regions.keys().collect();
+    status.summary = Some(summary(&findings, &regions));
+    status.upstream = Some(desired.scope.to_string());
+    status.aws = Some(AwsStatus {
+        account_id: Some(desired.access.account.to_string()),
+        external_id: Some(desired.access.external_id.clone()),
+    });
+    for region in regions {
+        let report = plan.regions.get(region);
+        let entry = entry(&mut status, region);
+        (entry.stage, entry.message) = stage(&findings, region);
+        if let Some(report) = report {
+            show(entry, report);
+        }
+        settle(entry, outcome, region);
+        if let Some(surplus) = report.and_then(|r| r.surplus.as_ref()) {
+            status.surplus_keys.retain(|s| s.region != region.as_str());
+            status.surplus_keys.extend(surplus.iter().map(|arn| SurplusKey {
+                region: region.to_string(),
+                key_arn: arn.to_string(),
+                ..SurplusKey::default()
+            }));
+        }
+    }
+    // A region that the spec no longer names stays only as long as it remembers a key.
+    status.regions.retain(|r| {
+        r.key_arn.is_some() || r.creation.is_some() || desired.regions.keys().any(|d| d.as_str() == r.name)
+    });
+    status.regions.sort_by(|a, b| a.name.cmp(&b.name));
+    status
+}
+
+/// Shows what was looked at, and leaves the rest as it was.
+fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
+    let RegionReport {
+        key,
+        key_state,
+        alias,
+        policy_hash,
+        principals,
+        registered,
+        registered_at,
+        rotation,
+        deletion_at,
+        surplus: _,
+        gate: _,
+        deployment: _,
+    } = report;
+    fn keep<T: Clone>(target: &mut Option<T>, seen: Option<&T>) {
+        if let Some(seen) = seen {
+            *target = Some(seen.clone());
+        }
+    }
+    keep(&mut entry.key_arn, key.as_ref().map(ToString::to_string).as_ref());
+    keep(&mut entry.alias, alias.as_ref());
+    keep(&mut entry.policy_hash, policy_hash.as_ref());
+    keep(&mut entry.registered_key_arn, registered.as_ref());
+    keep(&mut entry.registered_at, registered_at.as_ref().and_then(|t| t.parse().ok()).map(time).as_ref());
+    if !principals.is_empty() {
+        entry.principals.clone_from(principals);
+    }
+    if let Some(state) = key_state {
+        entry.key_state = Some(state.clone());
+        entry.deletion_date = deletion_at.map(time);
+    }
+    if let Some(rotation) = rotation {
+        entry.rotation =
+            Some(RotationStatus { enabled: rotation.period_days.is_some(), next: rotation.next.map(time) });
+    }
+}
+
+/// Forgets attempts whose outcome is known by now.
+fn settle(entry: &mut KeyRegionStatus, outcome: &Outcome, region: &Region) {
+    let refused = |matches: fn(&Step) -> bool| {
+        outcome.failed.iter().any(|(step, fault)| {
+            matches(step) && step.region() == Some(region) && fault.applied == Applied::No
+        })
+    };
+    if entry.key_arn.is_some() || refused(|step| matches!(step, Step::CreateKey { .. })) {
+        entry.creation = None;
+    }
+    if entry.registered_key_arn.is_some() || refused(|step| matches!(step, Step::Register { .. })) {
+        entry.registration = None;
+    }
+}
