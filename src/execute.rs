@@ -15,7 +15,7 @@ use crate::domain::desired::{Desired, DesiredKey};
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::moment::Moment;
 use crate::domain::reading::Reading;
-use crate::observe::place;
+use crate::observe::{Credentials, place};
 use crate::plan::check::Checked;
 use crate::plan::policy_hash;
 use crate::plan::step::{DatabaseRef, KeyRef, Site, Step};
@@ -53,8 +53,8 @@ pub struct Hands<'a, K, U, L> {
     pub upstream: &'a U,
     /// The object's record.
     pub ledger: &'a mut L,
-    /// The cloud's session, where there is one.
-    pub session: Option<&'a Session>,
+    /// The cloud's sessions, where there are any.
+    pub credentials: &'a Credentials,
     /// Whether this process may act.
     pub authority: &'a dyn Authority,
     /// The time.
@@ -204,7 +204,9 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
     }
 
     fn session(&self, step: &Step) -> Result<&Session, Fault> {
-        self.session.ok_or_else(|| broken(step, "there is no session with the cloud"))
+        let Credentials { seen: _, session, deploy } = self.credentials;
+        let session = if matches!(step, Step::Register { .. }) { session } else { deploy };
+        session.as_ref().ok_or_else(|| broken(step, "there is no session with the cloud"))
     }
 }
 

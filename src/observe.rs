@@ -19,8 +19,10 @@ use crate::ports::{KeyService, Place, Session, Upstream};
 pub struct Credentials {
     /// What was found, without values.
     pub seen: Reading<CredentialsSeen>,
-    /// The session to call the cloud with, if nothing is lacking.
+    /// The session to read the cloud with, if nothing is lacking.
     pub session: Option<Session>,
+    /// The session to deploy with.
+    pub deploy: Option<Session>,
 }
 
 /// Looks at everything that a pass of this depth has to see.
@@ -38,7 +40,8 @@ pub async fn observe<K: KeyService, U: Upstream>(
     observed.credentials = credentials.seen.clone();
     let session = credentials.session.as_ref();
     let everything = depth == Depth::Everything;
-    let eyes = Eyes { keys, upstream, key, session, desired, depth, pass };
+    let deploy = credentials.deploy.as_ref();
+    let eyes = Eyes { keys, upstream, key, session, deploy, desired, depth, pass };
     let regions: Vec<Region> = desired.regions().into_iter().cloned().collect();
     let first = regions.first().map(|region| eyes.place(region));
     let caller = async {
@@ -86,6 +89,7 @@ struct Eyes<'a, K, U> {
     upstream: &'a U,
     key: &'a DesiredKey,
     session: Option<&'a Session>,
+    deploy: Option<&'a Session>,
     desired: &'a Desired,
     depth: Depth,
     pass: &'a Pass,
@@ -170,7 +174,7 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
 
     async fn database(&self, memory: &Memory) -> DatabaseSeen {
         let Desired::Cluster(cluster) = self.desired else { return DatabaseSeen::default() };
-        let (Some(deployment), Some(session)) = (&cluster.deployment, self.session) else {
+        let (Some(deployment), Some(session)) = (&cluster.deployment, self.deploy) else {
             return DatabaseSeen::default();
         };
         let Deployment { bound_id, request, .. } = deployment;

@@ -1,3 +1,12 @@
-//! stub
+//! The controller: watches both kinds, queues their objects, and runs passes over them.
+
 pub mod backoff;
+pub mod context;
+pub mod dereference;
+pub mod events;
+pub mod kind;
+pub mod ledger;
+pub mod pass;
 pub mod queue;
+pub mod run;
+pub mod watch;

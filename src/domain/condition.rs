@@ -166,6 +166,7 @@ reasons! {
     LastKnown Unseen Nobody "It cannot be looked at now; this was true when it was last seen, less than an hour ago.";
     Unobservable Unseen Nobody "It could not be looked at for so long that nothing is claimed any more.";
     MemoryTooNew Stuck OperatorAdministrator "The status was written by a newer version of the operator than this one.";
+    KubernetesRefused Stuck OperatorAdministrator "The Kubernetes API refuses something to the operator's ServiceAccount.";
     PlanRefused Stuck OperatorAdministrator "The operator's own safety check refused its plan: a defect, nothing was done.";
 
     // AWS as a whole.

@@ -54,6 +54,8 @@ pub enum Cause {
     Policy,
     /// The operation exists in the portal only for this organization.
     PortalOnly,
+    /// The Kubernetes API server did not give something.
+    Kubernetes,
     /// The lease is no longer ours, or too old to act on.
     Leadership,
     /// The observation that the step rests on is too old to act on.

@@ -64,6 +64,7 @@ fn name(condition: ConditionType, fault: &Fault) -> (ConditionType, Reason) {
         (FaultClass::Settling, _) if condition == PoliciesReady => (condition, Reason::PolicySettling),
         (FaultClass::Settling, _) if condition == KeysReady => (condition, Reason::KeyStateSettling),
         (FaultClass::Conflict | FaultClass::Settling, _) => (condition, Reason::InProgress),
+        (_, Cause::Kubernetes) => (condition, Reason::KubernetesRefused),
         (_, Cause::Role) => (CredentialsValid, Reason::RoleNotAssumable),
         (_, Cause::OpenRole) => (CredentialsValid, Reason::RoleTrustOpen),
         (_, Cause::Credentials) if aws => (CredentialsValid, Reason::AwsCredentialsInvalid),
@@ -90,6 +91,7 @@ fn fix(reason: Reason, fault: &Fault) -> String {
         Reason::AccessDenied => format!(
             "let the operator's principal call {operation} on {target} (`cmk-operator iam-policy` prints the least policy)."
         ),
+        Reason::KubernetesRefused => format!("let the operator's ServiceAccount {operation} {target}."),
         Reason::AwsCredentialsInvalid => "give the operator working AWS credentials.".to_owned(),
         Reason::RoleNotAssumable => format!(
             "let the role trust the operator's principal with the External ID in status.aws.externalId ({target})."

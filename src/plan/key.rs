@@ -97,7 +97,7 @@ pub(super) fn cloud_is_ours(draft: &mut Draft<'_>, key: &DesiredKey) -> bool {
             return false;
         }
         Reading::Absent => {
-            let message = "The Secret that credentialsSecretRef names does not exist in this namespace.".to_owned();
+            let message = "There is no Secret with the cloud's credentials: credentialsSecretRef names none in this namespace, or is not set.".to_owned();
             draft.stuck(condition, None, Reason::SecretMissing, message, "create the Secret with the cloud's credentials.");
             return false;
         }

@@ -35,6 +35,19 @@ fn conditions(
         .collect()
 }
 
+/// Says in conditions that nothing moves, and why.
+pub fn stall(all: &mut [Condition], generation: i64, reason: Reason, message: &str, now: Moment) {
+    let whole =
+        [(ConditionType::Ready, Truth::False), (ConditionType::Reconciling, Truth::False), (ConditionType::Stalled, Truth::True)];
+    let before = all.to_vec();
+    for (type_, truth) in whole {
+        let said = condition(&before, type_, truth, reason, &short(message), Some(generation), now);
+        if let Some(entry) = all.iter_mut().find(|c| c.type_ == said.type_) {
+            *entry = said;
+        }
+    }
+}
+
 /// The graver finding decides; between equals, what is known to be false before what is not known.
 fn gravity(finding: &Finding) -> (Standing, Truth) {
     let truth = match finding.truth {

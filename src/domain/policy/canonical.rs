@@ -139,7 +139,10 @@ pub fn canonical_set<'a>(
 
 /// Lower-case hex digits.
 pub(super) fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .collect()
 }
 
 fn principal_set(principals: &PrincipalSet, account: &KeyAccount) -> Json {

@@ -1,6 +1,6 @@
 //! What changes between two policies, in sentences.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::canonical::CanonicalStatement;
 use super::principal::KeyAccount;
@@ -64,50 +64,39 @@ fn changes(old: &Statement, new: &Statement, account: &KeyAccount) -> Vec<String
     if old.effect != new.effect {
         changes.push(format!("becomes {}", new.effect.as_str()));
     }
-    compare(
-        &mut changes,
-        "principal",
-        &principals(&old.principals, account),
-        &principals(&new.principals, account),
-    );
-    compare(
-        &mut changes,
-        "action",
-        &patterns(&old.actions, true),
-        &patterns(&new.actions, true),
-    );
-    compare(
-        &mut changes,
-        "resource",
-        &patterns(&old.resources, false),
-        &patterns(&new.resources, false),
-    );
-    compare(
-        &mut changes,
-        "condition",
-        &conditions(&old.conditions),
-        &conditions(&new.conditions),
-    );
+    let of = |spell: &dyn Fn(&Statement) -> Items| (spell(old), spell(new));
+    let parts = [
+        (
+            "principal",
+            of(&|statement| principals(&statement.principals, account)),
+        ),
+        ("action", of(&|statement| actions(&statement.actions))),
+        ("resource", of(&|statement| resources(&statement.resources))),
+        (
+            "condition",
+            of(&|statement| conditions(&statement.conditions)),
+        ),
+    ];
+    for (what, (old, new)) in &parts {
+        for (verb, from, to) in [("adds", new, old), ("removes", old, new)] {
+            let items = from.iter().filter(|(key, _)| !to.contains_key(*key));
+            let items: Vec<&str> = items.map(|(_, shown)| shown.as_str()).collect();
+            if !items.is_empty() {
+                let plural = if items.len() > 1 { "s" } else { "" };
+                changes.push(format!("{verb} {what}{plural} {}", some(&items)));
+            }
+        }
+    }
     if changes.is_empty() {
         changes.push("changes in elements that are not known here".to_owned());
     }
     changes
 }
 
-fn compare(changes: &mut Vec<String>, what: &str, old: &BTreeSet<String>, new: &BTreeSet<String>) {
-    for (verb, from, to) in [("adds", new, old), ("removes", old, new)] {
-        let items: Vec<&str> = from.difference(to).map(String::as_str).collect();
-        if !items.is_empty() {
-            let plural = if items.len() > 1 { "s" } else { "" };
-            changes.push(format!("{verb} {what}{plural} {}", some(&items)));
-        }
-    }
-}
-
 /// Such as "Allow kms:Decrypt to arn:... if Bool kms:GrantIsForAWSResource true".
 fn summary(statement: &Statement, account: &KeyAccount) -> String {
-    let list = |set: &BTreeSet<String>| some(&set.iter().map(String::as_str).collect::<Vec<_>>());
-    let actions = list(&patterns(&statement.actions, false));
+    let list = |items: &Items| some(&items.values().map(String::as_str).collect::<Vec<_>>());
+    let actions = list(&actions(&statement.actions));
     let to = list(&principals(&statement.principals, account));
     let mut text = format!("{} {actions} to {to}", statement.effect.as_str());
     if !statement.conditions.is_empty() {
@@ -117,7 +106,10 @@ fn summary(statement: &Statement, account: &KeyAccount) -> String {
     text
 }
 
-fn principals(principals: &Principals, account: &KeyAccount) -> BTreeSet<String> {
+/// What is compared, and how it is shown.
+type Items = BTreeMap<String, String>;
+
+fn principals(principals: &Principals, account: &KeyAccount) -> Items {
     let prefix = if matches!(principals, Principals::AllBut(_)) {
         "not "
     } else {
@@ -130,31 +122,38 @@ fn principals(principals: &Principals, account: &KeyAccount) -> BTreeSet<String>
             PrincipalKind::Aws => format!("{prefix}{}", account.canonical(value)),
             other => format!("{prefix}{} {value}", other.as_str()),
         });
-    listed.collect()
+    listed.map(|shown| (shown.clone(), shown)).collect()
 }
 
-fn patterns(selector: &Selector, without_case: bool) -> BTreeSet<String> {
+fn actions(selector: &Selector) -> Items {
+    patterns(selector)
+        .into_iter()
+        .map(|shown| (shown.to_ascii_lowercase(), shown))
+        .collect()
+}
+
+fn resources(selector: &Selector) -> Items {
+    patterns(selector)
+        .into_iter()
+        .map(|shown| (shown.clone(), shown))
+        .collect()
+}
+
+fn patterns(selector: &Selector) -> Vec<String> {
     let prefix = if matches!(selector, Selector::AllBut(_)) {
         "all but "
     } else {
         ""
     };
-    let spell = |pattern: &String| {
-        if without_case {
-            pattern.to_ascii_lowercase()
-        } else {
-            pattern.clone()
-        }
-    };
     selector
         .patterns()
         .iter()
-        .map(|pattern| format!("{prefix}{}", spell(pattern)))
+        .map(|pattern| format!("{prefix}{pattern}"))
         .collect()
 }
 
-fn conditions(conditions: &[Condition]) -> BTreeSet<String> {
-    let spell = |condition: &Condition| {
+fn conditions(conditions: &[Condition]) -> Items {
+    let show = |condition: &Condition| {
         let values: BTreeSet<String> = condition.values.iter().map(Scalar::text).collect();
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         format!(
@@ -164,7 +163,10 @@ fn conditions(conditions: &[Condition]) -> BTreeSet<String> {
             values.join(" or ")
         )
     };
-    conditions.iter().map(spell).collect()
+    conditions
+        .iter()
+        .map(|condition| (condition.canonical(), show(condition)))
+        .collect()
 }
 
 fn some(items: &[&str]) -> String {

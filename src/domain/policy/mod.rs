@@ -2,10 +2,10 @@
 //!
 //! Reading order: [`statement`] (the types), [`json`], [`parse`] and [`render`] (text and back), [`principal`] and
 //! [`pattern`] (what names and wildcards mean), [`canonical`] (when two policies mean the same), [`ownership`] (which statements are
-//! ours), [`template`] and [`pasted`] (what we author), [`merge`] (what to write), [`guard`] (what may be written),
-//! [`holds`] (what a policy gives), [`diff`] (what a human reads).
+//! ours), [`template`] and [`mod@pasted`] (what we author), [`mod@merge`] (what to write), [`guard`] (what may be written),
+//! [`mod@holds`] (what a policy gives), [`mod@diff`] (what a human reads).
 //!
-//! The way through: [`PolicyDocument::parse`] what was read, author with [`template`] and [`pasted`], [`merge()`], [`review`]; if
+//! The way through: [`PolicyDocument::parse`] what was read, author with [`template`] and [`pasted()`], [`merge()`], [`review`]; if
 //! `changed` and nothing is refused, send `document.render()`. The gate asks [`holds()`] of the policy as read.
 //!
 //! Absent here: calls, clocks, names of clouds.

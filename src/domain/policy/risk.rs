@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::principal::KeyAccount;
+use super::principal::{KeyAccount, is_unique_id};
 use super::statement::{Condition, Effect, PrincipalKind, Principals, Statement};
 
 /// What nobody outside the key's account should have (invariant S14).
@@ -41,7 +41,8 @@ pub fn risks(statement: &Statement, account: &KeyAccount) -> Vec<(Risk, String)>
                 PrincipalKind::Aws if value == "*" => {
                     Some((Some(Risk::Everyone), value.to_owned()))
                 }
-                PrincipalKind::Aws if account.owns(value) => None,
+                // Whom a unique id stood for is deleted and can do nothing.
+                PrincipalKind::Aws if account.owns(value) || is_unique_id(value) => None,
                 PrincipalKind::Aws => Some((given, value.to_owned())),
                 _ if value == "*" => Some((Some(Risk::Everyone), format!("{} *", kind.as_str()))),
                 PrincipalKind::Federated if account.owns(value) => None,

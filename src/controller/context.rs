@@ -1,0 +1,210 @@
+//! What every pass shares, and the little that this process remembers of each object.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use kube::runtime::events::Recorder;
+
+use crate::clock::Clock;
+use crate::controller::queue::Handle;
+use crate::domain::id::{Name, Region};
+use crate::domain::memory::{LastLooks, Looks, Memory};
+use crate::domain::moment::{Moment, Span};
+use crate::domain::observed::Depth;
+use crate::execute::Witness;
+use crate::leader::Leadership;
+use crate::plan::{NextLook, Settings};
+use crate::ports::{Authority, KeyService, Upstream};
+use crate::telemetry::metrics::Metrics;
+
+/// The namespace and name of an object.
+pub type ObjectName = (String, String);
+
+/// How passes behave beside the planner's settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Pacing {
+    /// The longest a pass may take.
+    pub deadline: Duration,
+    /// Between looks at a Secret that keeps an object from going on.
+    pub secret_poll: Duration,
+    /// The longest pause between looks at something that is on its way.
+    pub slowest_poll: Duration,
+    /// The longest pause after a failure; tests shorten it.
+    pub longest_backoff: Duration,
+}
+
+impl Default for Pacing {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(45),
+            secret_poll: Duration::from_secs(10),
+            slowest_poll: Duration::from_secs(60),
+            longest_backoff: Duration::from_hours(1),
+        }
+    }
+}
+
+/// What every pass shares.
+pub struct Context<A, U> {
+    /// The Kubernetes client.
+    pub client: Client,
+    /// AWS.
+    pub keys: A,
+    /// The database clouds.
+    pub upstream: U,
+    /// Which secret keys the clouds need.
+    pub lacking: fn(crate::domain::capabilities::Cloud, &BTreeMap<String, String>) -> Vec<String>,
+    /// The name of this installation.
+    pub installation: Name,
+    /// The planner's settings.
+    pub settings: Settings,
+    /// How passes behave.
+    pub pacing: Pacing,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Whether this process may act.
+    pub leadership: Arc<Leadership>,
+    /// Who is told of every effect.
+    pub witness: Arc<dyn Witness>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// Publishes events.
+    pub recorder: Recorder,
+    /// What this process remembers of keys.
+    pub key_notes: Notes,
+    /// What this process remembers of clusters.
+    pub cluster_notes: Notes,
+    /// Which clusters refer to which key, as far as their passes have told.
+    pub users: Users,
+    /// Triggers passes of clusters.
+    pub clusters: Handle<ObjectName>,
+}
+
+impl<A: KeyService, U: Upstream> Context<A, U> {
+    /// Triggers the clusters that refer to a key.
+    pub fn key_changed(&self, key: &ObjectName) {
+        for cluster in self.users.of(key) {
+            self.clusters.trigger(cluster, crate::controller::queue::Lane::Fresh);
+        }
+    }
+}
+
+impl Authority for Leadership {
+    fn may_act(&self) -> bool {
+        Self::may_act(self)
+    }
+}
+
+/// What this process remembers of one object. A new process starts without it.
+#[derive(Clone, Debug, Default)]
+pub struct Note {
+    looks: BTreeMap<Region, Looks>,
+    recent: BTreeMap<u64, Moment>,
+    looked: LastLooks,
+    /// The look that is due next, and when.
+    due: Option<(Moment, Depth)>,
+    /// How often in a row the object was found still on its way.
+    polls: u32,
+    /// The version of the Secret that did not work, the generation it was for, and when to look outside all the same.
+    pub stuck_on: Option<(String, i64, Moment)>,
+}
+
+/// The notes of one kind's objects.
+#[derive(Debug, Default)]
+pub struct Notes(Mutex<HashMap<ObjectName, Note>>);
+
+impl Notes {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectName, Note>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The note of an object.
+    pub fn get(&self, name: &ObjectName) -> Note {
+        self.lock().get(name).cloned().unwrap_or_default()
+    }
+
+    /// Keeps the note of an object.
+    pub fn keep(&self, name: &ObjectName, note: Note) {
+        self.lock().insert(name.clone(), note);
+    }
+
+    /// Forgets an object.
+    pub fn forget(&self, name: &ObjectName) {
+        self.lock().remove(name);
+    }
+}
+
+impl Note {
+    /// Adds what this process remembers to what status remembers.
+    pub fn enrich(&self, memory: &mut Memory) {
+        memory.looks.clone_from(&self.looks);
+        memory.recent.clone_from(&self.recent);
+        memory.looked = self.looked;
+    }
+
+    /// How much a pass looks at now: the look that was due, unless somebody asked for one before.
+    pub fn depth(&self, now: Moment, settled: bool) -> Depth {
+        match self.due {
+            Some((due, depth)) if settled && now >= due => depth,
+            _ => Depth::Everything,
+        }
+    }
+
+    /// Takes note of a pass.
+    pub fn passed(&mut self, depth: Depth, looks: BTreeMap<Region, Looks>, effects: &[u64], now: Moment, holdoff: Span) {
+        self.looks = looks;
+        self.recent.retain(|_, at| now.since(*at) < holdoff);
+        self.recent.extend(effects.iter().map(|effect| (*effect, now)));
+        if depth >= Depth::Policy {
+            self.looked.policy = now;
+        }
+        if depth == Depth::Everything {
+            self.looked.everything = now;
+        }
+    }
+
+    /// When to look again. Looks at something that is on its way grow rarer, from the given pause up to the slowest.
+    pub fn next(&mut self, next: NextLook, now: Moment, slowest: Duration, jitter: f64) -> Duration {
+        self.polls = if next.polling { self.polls.saturating_add(1) } else { 0 };
+        let after = next.after.to_duration();
+        let pause = if next.polling {
+            after.saturating_mul(1 << (self.polls / 4).min(8)).min(slowest.max(after))
+        } else if next.depth == Depth::Everything {
+            after
+        } else {
+            after.mul_f64(0.9 + 0.2 * jitter)
+        };
+        self.due = Some((now + Span::from(pause), next.depth));
+        pause
+    }
+}
+
+/// Which clusters refer to which key.
+#[derive(Debug, Default)]
+pub struct Users(Mutex<HashMap<ObjectName, HashSet<ObjectName>>>);
+
+impl Users {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectName, HashSet<ObjectName>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cluster refers to a key.
+    pub fn refers(&self, cluster: &ObjectName, key: &ObjectName) {
+        self.lock().entry(key.clone()).or_default().insert(cluster.clone());
+    }
+
+    /// A cluster is gone.
+    pub fn forget(&self, cluster: &ObjectName) {
+        self.lock().retain(|_, users| {
+            users.remove(cluster);
+            !users.is_empty()
+        });
+    }
+
+    /// The clusters that refer to a key.
+    pub fn of(&self, key: &ObjectName) -> Vec<ObjectName> {
+        self.lock().get(key).map(|users| users.iter().cloned().collect()).unwrap_or_default()
+    }
+}

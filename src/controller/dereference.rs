@@ -1,0 +1,138 @@
+//! What an object refers to in Kubernetes: its Secret, its key, its namespace. Read anew in every pass.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::Api;
+use kube::ResourceExt;
+
+use crate::api::parse::{self, Invalid};
+use crate::api::{CustomerKey, EncryptedCluster, SecretRef};
+use crate::controller::context::Context;
+use crate::domain::capabilities::Scope;
+use crate::domain::desired::{Desired, LinkedKey};
+use crate::domain::observed::CredentialsSeen;
+use crate::domain::reading::{Reading, Why};
+use crate::observe::Credentials;
+use crate::ports::{Cause, Fault, FaultClass, KeyService, Session, Upstream};
+
+/// What an object declares, with all that it refers to.
+pub struct Dereferenced {
+    /// What it declares.
+    pub desired: Desired,
+    /// The credentials for the database cloud.
+    pub credentials: Credentials,
+    /// The version of the Secret that they came from.
+    pub secret_version: String,
+}
+
+impl<A: KeyService, U: Upstream> Context<A, U> {
+    /// Reads what a `CustomerKey` refers to.
+    pub async fn dereference_key(&self, key: &CustomerKey) -> Result<Dereferenced, Invalid> {
+        let desired = parse::customer_key(key, &self.installation)?;
+        let secret = parse::credentials_of(&key.spec.upstream);
+        let (credentials, secret_version) =
+            self.credentials(&key.namespace().unwrap_or_default(), secret, &desired.scope).await;
+        Ok(Dereferenced { desired: Desired::Key(desired), credentials, secret_version })
+    }
+
+    /// Reads what an `EncryptedCluster` refers to.
+    pub async fn dereference_cluster(&self, cluster: &EncryptedCluster) -> Result<Dereferenced, Invalid> {
+        let own_namespace = cluster.namespace().unwrap_or_default();
+        let (namespace, name) = parse::key_ref(cluster);
+        let mut found = (Credentials::default(), String::new());
+        let linked = match self.key(&namespace, &name).await {
+            Reading::Present(key) => {
+                let linked = self.link(&key, &own_namespace).await?;
+                if let Some(linked) = linked.present().filter(|linked| linked.allowed) {
+                    found = self.cluster_credentials(cluster, &key, &linked.key.scope).await;
+                }
+                linked
+            }
+            Reading::Absent => Reading::Absent,
+            Reading::Unknown(why) => Reading::Unknown(why),
+        };
+        let desired = parse::encrypted_cluster(cluster, linked)?;
+        Ok(Dereferenced { desired: Desired::Cluster(desired), credentials: found.0, secret_version: found.1 })
+    }
+
+    /// A cluster's gate is read with the key's own credentials. It is deployed with the cluster's, which are the key's
+    /// only within one namespace: a token of another namespace is never used to write for a tenant.
+    async fn cluster_credentials(&self, cluster: &EncryptedCluster, key: &CustomerKey, scope: &Scope) -> (Credentials, String) {
+        let key_namespace = key.namespace().unwrap_or_default();
+        let own_namespace = cluster.namespace().unwrap_or_default();
+        let of_key = self.credentials(&key_namespace, parse::credentials_of(&key.spec.upstream), scope).await;
+        let Some(deployment) = &cluster.spec.deployment else { return of_key };
+        match parse::credentials_of_deployment(deployment) {
+            Some(own) => {
+                let (own, own_version) = self.credentials(&own_namespace, Some(own), scope).await;
+                let seen = if own.session.is_none() { own.seen } else { of_key.0.seen };
+                let version = format!("{}+{own_version}", of_key.1);
+                (Credentials { seen, session: of_key.0.session, deploy: own.session }, version)
+            }
+            None if own_namespace == key_namespace => of_key,
+            None => (Credentials { seen: Reading::Absent, session: None, deploy: None }, "unset".to_owned()),
+        }
+    }
+
+    async fn key(&self, namespace: &str, name: &str) -> Reading<CustomerKey> {
+        let api: Api<CustomerKey> = Api::namespaced(self.client.clone(), namespace);
+        reading("get CustomerKey", &format!("{namespace}/{name}"), api.get_opt(name).await)
+    }
+
+    async fn link(&self, key: &CustomerKey, cluster_namespace: &str) -> Result<Reading<LinkedKey>, Invalid> {
+        let desired = parse::customer_key(key, &self.installation)?;
+        let labels = if key.spec.allowed_namespaces.selector.is_some() {
+            let api: Api<Namespace> = Api::all(self.client.clone());
+            match reading("get Namespace", cluster_namespace, api.get_opt(cluster_namespace).await) {
+                Reading::Present(namespace) => namespace.metadata.labels.unwrap_or_default(),
+                Reading::Absent => BTreeMap::new(),
+                Reading::Unknown(why) => return Ok(Reading::Unknown(why)),
+            }
+        } else {
+            BTreeMap::new()
+        };
+        let allowed = parse::allows(key, cluster_namespace, &labels);
+        Ok(Reading::Present(LinkedKey { key: desired, allowed }))
+    }
+
+    async fn credentials(&self, namespace: &str, secret: Option<&SecretRef>, scope: &Scope) -> (Credentials, String) {
+        let Some(SecretRef { name }) = secret else { return (Credentials::default(), String::new()) };
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let target = format!("{namespace}/{name}");
+        let secret = match reading("get Secret", &target, api.get_opt(name).await) {
+            Reading::Present(secret) => secret,
+            Reading::Absent => return (Credentials { seen: Reading::Absent, ..Credentials::default() }, "absent".to_owned()),
+            Reading::Unknown(why) => return (Credentials { seen: Reading::Unknown(why), ..Credentials::default() }, String::new()),
+        };
+        let version = secret.resource_version().unwrap_or_default();
+        let values: BTreeMap<String, String> = secret
+            .data
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, String::from_utf8(value.0).ok()?.trim().to_owned())))
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        let lacking = (self.lacking)(scope.cloud, &values);
+        let session = lacking
+            .is_empty()
+            .then(|| Session { scope: scope.clone(), credentials: crate::ports::Credentials(values) });
+        let seen = Reading::Present(CredentialsSeen { secret: target, lacking });
+        (Credentials { seen, deploy: session.clone(), session }, version)
+    }
+}
+
+fn reading<T>(operation: &str, target: &str, result: kube::Result<Option<T>>) -> Reading<T> {
+    match result {
+        Ok(Some(value)) => Reading::Present(value),
+        Ok(None) => Reading::Absent,
+        Err(error) => {
+            let class = match &error {
+                kube::Error::Api(status) if matches!(status.code, 401 | 403) => FaultClass::Refused,
+                _ => FaultClass::Transient,
+            };
+            let fault = Fault::new(class, operation, target, error.to_string()).because(Cause::Kubernetes);
+            Reading::Unknown(Why::Failed(fault))
+        }
+    }
+}

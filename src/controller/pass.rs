@@ -1,0 +1,392 @@
+//! One pass over one object: the same phases for both kinds.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kube::api::Api;
+use kube::{Resource, ResourceExt};
+use tracing::{debug, info, warn};
+
+use crate::api::parse::Invalid;
+use crate::api::{ANNOTATION_RECONCILE_REQUESTED_AT, CustomerKey, EncryptedCluster};
+use crate::controller::backoff::Failure;
+use crate::controller::context::{Context, Note, Notes, ObjectName};
+use crate::controller::dereference::Dereferenced;
+use crate::controller::events;
+use crate::controller::kind::Kind;
+use crate::controller::ledger::KubeLedger;
+use crate::controller::queue::{Lane, Next};
+use crate::domain::condition::{ConditionType, Reason, Standing, Truth};
+use crate::domain::desired::Desired;
+use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::memory::MEMORY_VERSION;
+use crate::domain::moment::{Moment, Span};
+use crate::domain::observed::{Depth, Observed};
+use crate::execute::{Hands, Outcome, execute};
+use crate::observe::observe;
+use crate::plan::check::check;
+use crate::plan::finding::Finding;
+use crate::plan::step::Site;
+use crate::plan::{NextLook, Pass, Plan, decide};
+use crate::ports::{Applied, KeyService, Upstream};
+use crate::telemetry::metrics::{Object, PassOutcome, Ready, StepOutcome};
+
+/// What the two kinds do differently: what they refer to, and where their notes are.
+pub trait Subject: Kind {
+    /// Reads what the object refers to.
+    fn dereference<A: KeyService + 'static, U: Upstream + 'static>(
+        &self,
+        context: &Context<A, U>,
+    ) -> impl Future<Output = Result<Dereferenced, Invalid>> + Send;
+
+    /// The notes of its kind.
+    fn notes<A, U>(context: &Context<A, U>) -> &Notes;
+
+    /// Tells those who depend on the object that it changed.
+    fn changed<A: KeyService, U: Upstream>(context: &Context<A, U>, name: &ObjectName);
+}
+
+impl Subject for CustomerKey {
+    async fn dereference<A: KeyService + 'static, U: Upstream + 'static>(
+        &self,
+        context: &Context<A, U>,
+    ) -> Result<Dereferenced, Invalid> {
+        context.dereference_key(self).await
+    }
+
+    fn notes<A, U>(context: &Context<A, U>) -> &Notes {
+        &context.key_notes
+    }
+
+    fn changed<A: KeyService, U: Upstream>(context: &Context<A, U>, name: &ObjectName) {
+        context.key_changed(name);
+    }
+}
+
+impl Subject for EncryptedCluster {
+    async fn dereference<A: KeyService + 'static, U: Upstream + 'static>(
+        &self,
+        context: &Context<A, U>,
+    ) -> Result<Dereferenced, Invalid> {
+        let own = (self.namespace().unwrap_or_default(), self.name_any());
+        context.users.refers(&own, &crate::api::parse::key_ref(self));
+        context.dereference_cluster(self).await
+    }
+
+    fn notes<A, U>(context: &Context<A, U>) -> &Notes {
+        &context.cluster_notes
+    }
+
+    fn changed<A: KeyService, U: Upstream>(_: &Context<A, U>, _: &ObjectName) {}
+}
+
+/// A pass, bounded in time and counted.
+pub async fn pass<K: Subject, A: KeyService + 'static, U: Upstream + 'static>(
+    context: &Context<A, U>,
+    name: ObjectName,
+) -> Next {
+    let started = Instant::now();
+    let result = tokio::time::timeout(context.pacing.deadline, run::<K, A, U>(context, &name)).await;
+    let next = result.unwrap_or_else(|_| {
+        warn!(kind = K::KIND.as_str(), object = %named(&name), "the pass took too long and was cut");
+        Next::Failed(Failure::new(FaultClass::Transient))
+    });
+    let outcome = match next {
+        Next::Gone => PassOutcome::Gone,
+        Next::Failed(_) => PassOutcome::Failed,
+        Next::Done | Next::After(..) => PassOutcome::Done,
+    };
+    context.metrics.pass(K::KIND, outcome, started.elapsed());
+    next
+}
+
+async fn run<K: Subject, A: KeyService + 'static, U: Upstream + 'static>(
+    context: &Context<A, U>,
+    name: &ObjectName,
+) -> Next {
+    let api: Api<K> = Api::namespaced(context.client.clone(), &name.0);
+    let object = match api.get_opt(&name.1).await {
+        Ok(Some(object)) => object,
+        Ok(None) => {
+            K::notes(context).forget(name);
+            context.users.forget(name);
+            context.metrics.forget(&metrics_object::<K>(name));
+            K::changed(context, name);
+            return Next::Gone;
+        }
+        Err(error) => {
+            debug!(object = %named(name), %error, "could not be read");
+            return Next::Failed(Failure::new(FaultClass::Transient).with_calls(0));
+        }
+    };
+    let uid = object.uid();
+    let mut scene = Scene { context, name, note: K::notes(context).get(name), now: context.clock.now(), api };
+    let next = scene.look_and_act(object).await;
+    debug!(kind = K::KIND.as_str(), object = %named(name), uid, ?next, "pass is over");
+    K::notes(context).keep(name, scene.note);
+    next
+}
+
+struct Scene<'a, K: Subject, A, U> {
+    context: &'a Context<A, U>,
+    name: &'a ObjectName,
+    note: Note,
+    now: Moment,
+    api: Api<K>,
+}
+
+impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A, U> {
+    /// The table of contents.
+    async fn look_and_act(&mut self, object: K) -> Next {
+        let context = self.context;
+        let found = match object.dereference(context).await {
+            Ok(found) => found,
+            Err(invalid) => return self.refuse_spec(object, &invalid).await,
+        };
+        let generation = object.meta().generation.unwrap_or_default();
+        if let Some(next) = self.waits_for_secret(&found, generation) {
+            return next;
+        }
+        let mut memory = K::remember(object.status());
+        self.note.enrich(&mut memory);
+        if memory.version > MEMORY_VERSION {
+            return self.too_new(object, memory.version).await;
+        }
+        let settled = object.status().and_then(K::observed_generation) == Some(generation)
+            && !found.desired.object().deleting
+            && !self.reconcile_requested(&object);
+        let depth = self.note.depth(self.now, settled);
+        let pass =
+            Pass { now: self.now, nonce: uuid::Uuid::new_v4().simple().to_string(), settings: context.settings.clone() };
+        let Dereferenced { desired, credentials, secret_version } = &found;
+
+        let observed = observe(&context.keys, &context.upstream, desired, credentials, &memory, depth, &pass).await;
+        let plan = decide(desired, &observed, &memory, &pass);
+        let checked = match check(desired, &observed, &memory, &pass, plan) {
+            Ok(checked) => checked,
+            Err(refused) => return self.plan_refused(object, desired, &refused.to_string()).await,
+        };
+        let mut ledger = KubeLedger::new(self.api.clone(), object, context.clock.as_ref());
+        let hands = Hands {
+            keys: &context.keys,
+            upstream: &context.upstream,
+            ledger: &mut ledger,
+            credentials,
+            authority: context.leadership.as_ref(),
+            clock: context.clock.as_ref(),
+            witness: context.witness.as_ref(),
+        };
+        let outcome = execute(hands, desired, &checked).await;
+        self.report(&outcome);
+        let plan = checked.plan();
+        let effects: Vec<u64> = outcome.done.iter().map(crate::plan::step::Step::effect).collect();
+        self.note.passed(depth, plan.looks.clone(), &effects, self.now, context.settings.repair_holdoff);
+        if outcome.over {
+            return Next::After(Duration::from_millis(200), Lane::Fresh);
+        }
+        if outcome.done.contains(&crate::plan::step::Step::RemoveFinalizer) {
+            return Next::Done;
+        }
+        let object = ledger.object().clone();
+        let status = if plan.is_unchanged() && outcome.failed.is_empty() {
+            None
+        } else {
+            K::render(object.status(), desired, &memory, plan, &outcome, self.now)
+        };
+        let fault = self.write(&mut ledger, status).await.err();
+        self.remember_secret(plan, &outcome, secret_version, generation);
+        self.next(plan, &outcome, fault.as_ref(), observed_calls(&observed))
+    }
+
+    /// Writes the status if it differs, tells of what changed, and triggers those who depend on it.
+    async fn write(&mut self, ledger: &mut KubeLedger<'_, K>, status: Option<K::Status>) -> Result<(), Fault> {
+        let context = self.context;
+        let Some(mut status) = status else { return Ok(()) };
+        let requested = ledger.object().annotations().get(ANNOTATION_RECONCILE_REQUESTED_AT).cloned();
+        if requested.is_some() {
+            *K::handled(&mut status) = requested;
+        }
+        self.gauge(&status);
+        if ledger.object().status() == Some(&status) {
+            return Ok(());
+        }
+        let before = ledger.object().status().map(|s| K::conditions(s).to_vec()).unwrap_or_default();
+        if !context.leadership.may_act() {
+            return Ok(());
+        }
+        let _ = context.witness.before(Site::WriteStatus);
+        let written = ledger.write(status).await;
+        let _ = context.witness.after(Site::WriteStatus, written.as_ref().err());
+        if written? {
+            let after = ledger.object().status().map(|s| K::conditions(s).to_vec()).unwrap_or_default();
+            events::publish(context, ledger.object(), &before, &after).await;
+            K::changed(context, self.name);
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, plan: &Plan, outcome: &Outcome, written: Option<&Fault>, calls: u32) -> Next {
+        let pacing = self.context.pacing;
+        if written.is_some_and(|fault| fault.class == FaultClass::Conflict) {
+            return Next::After(Duration::from_millis(200), Lane::Fresh);
+        }
+        let faults = outcome.failed.iter().map(|(_, fault)| fault).chain(written);
+        let worst = faults.filter(|fault| fault.class != FaultClass::Conflict).max_by_key(|fault| fault.class);
+        if let Some(fault) = worst {
+            let retry_after = fault.retry_after.map(Span::to_duration);
+            return self.failed(fault.class, retry_after, calls);
+        }
+        let stuck = plan.findings.iter().any(|f| {
+            f.condition == ConditionType::Stalled && f.truth == Truth::True && f.reason.standing() == Standing::Stuck
+        });
+        if plan.steps.is_empty() && stuck && !plan.next_look.polling {
+            return self.failed(FaultClass::Refused, None, calls);
+        }
+        let unseen = plan.findings.iter().any(|f| f.condition != ConditionType::Ready && f.reason == Reason::Unreachable);
+        if plan.steps.is_empty() && unseen {
+            return self.failed(FaultClass::Transient, None, calls);
+        }
+        let jitter = jitter(self.name);
+        Next::After(self.note.next(plan.next_look, self.now, pacing.slowest_poll, jitter), Lane::Resync)
+    }
+
+    fn failed(&mut self, class: FaultClass, retry_after: Option<Duration>, calls: u32) -> Next {
+        let everything = NextLook { after: Span(0), depth: Depth::Everything, polling: false };
+        self.note.next(everything, self.now, Duration::ZERO, 0.0);
+        Next::Failed(Failure::new(class).with_calls(calls).with_retry_after(retry_after))
+    }
+
+    /// While a Secret that did not work is still the same, nothing outside is asked again before its time.
+    fn waits_for_secret(&mut self, found: &Dereferenced, generation: i64) -> Option<Next> {
+        let (version, for_generation, until) = self.note.stuck_on.as_ref()?;
+        let same = *version == found.secret_version && *for_generation == generation;
+        if same && self.now < *until && !found.desired.object().deleting {
+            return Some(Next::After(self.context.pacing.secret_poll, Lane::Resync));
+        }
+        self.note.stuck_on = None;
+        None
+    }
+
+    fn remember_secret(&mut self, plan: &Plan, outcome: &Outcome, version: &str, generation: i64) {
+        let about_secret = |reason: Reason| {
+            matches!(
+                reason,
+                Reason::SecretMissing
+                    | Reason::SecretKeyMissing
+                    | Reason::CredentialsRejected
+                    | Reason::CredentialsLackPermission
+                    | Reason::ScopeMismatch
+            )
+        };
+        let failed = outcome.failed.iter().any(|(step, fault)| {
+            let finding = step.condition().map(|c| Finding::of_fault(c, step.region(), fault));
+            finding.is_some_and(|finding| about_secret(finding.reason))
+        });
+        let stuck = failed || plan.findings.iter().any(|f| f.truth == Truth::False && about_secret(f.reason));
+        if stuck {
+            let until = self.now + Span::from(self.context.pacing.longest_backoff.min(Duration::from_mins(10)));
+            self.note.stuck_on = Some((version.to_owned(), generation, until));
+        }
+    }
+
+    fn reconcile_requested(&self, object: &K) -> bool {
+        let requested = object.annotations().get(ANNOTATION_RECONCILE_REQUESTED_AT);
+        let handled = object.status().cloned().and_then(|mut status| K::handled(&mut status).take());
+        requested.is_some() && requested != handled.as_ref()
+    }
+
+    /// The spec means nothing although the schema let it through.
+    async fn refuse_spec(&mut self, object: K, invalid: &Invalid) -> Next {
+        let generation = object.meta().generation.unwrap_or_default();
+        let message = invalid.to_string();
+        warn!(object = %named(self.name), message, "the spec means nothing");
+        self.stalled(object, generation, Reason::InvalidSpec, &message).await
+    }
+
+    async fn too_new(&mut self, object: K, version: i32) -> Next {
+        let generation = object.meta().generation.unwrap_or_default();
+        let message = format!(
+            "The status has memory version {version} and this operator knows {MEMORY_VERSION}; it does nothing. Run the newer operator."
+        );
+        self.stalled(object, generation, Reason::MemoryTooNew, &message).await
+    }
+
+    async fn plan_refused(&mut self, object: K, desired: &Desired, message: &str) -> Next {
+        tracing::error!(object = %named(self.name), message, "the plan was refused by the safety check");
+        self.stalled(object, desired.object().generation, Reason::PlanRefused, message).await
+    }
+
+    /// Says that nothing moves, and changes nothing else of the status.
+    async fn stalled(&mut self, object: K, generation: i64, reason: Reason, message: &str) -> Next {
+        let mut status = object.status().cloned().unwrap_or_else(|| K::initial(generation, self.now));
+        K::stall(&mut status, generation, reason, message, self.now);
+        let mut ledger = KubeLedger::new(self.api.clone(), object, self.context.clock.as_ref());
+        if let Err(fault) = self.write(&mut ledger, Some(status)).await {
+            debug!(object = %named(self.name), %fault, "status was not written");
+        }
+        self.failed(FaultClass::Terminal, None, 0)
+    }
+
+    /// Logs and counts what was done.
+    fn report(&self, outcome: &Outcome) {
+        let metrics = &self.context.metrics;
+        for step in &outcome.done {
+            let region = step.region().map(ToString::to_string);
+            info!(kind = K::KIND.as_str(), object = %named(self.name), region, step = step.site().as_str(), "done");
+            metrics.step(step.site().as_str(), StepOutcome::Done);
+        }
+        for (step, fault) in &outcome.failed {
+            let region = step.region().map(ToString::to_string);
+            let result = match (fault.class, fault.applied) {
+                (FaultClass::Throttled, Applied::No) => StepOutcome::Deferred,
+                (_, Applied::Perhaps) => StepOutcome::Uncertain,
+                _ => StepOutcome::Failed,
+            };
+            warn!(kind = K::KIND.as_str(), object = %named(self.name), region, step = step.site().as_str(), %fault, "failed");
+            metrics.step(step.site().as_str(), result);
+        }
+    }
+
+    fn gauge(&self, status: &K::Status) {
+        let conditions = K::conditions(status);
+        let ready = match crate::api::condition::find(conditions, ConditionType::Ready).map(|c| c.status.as_str()) {
+            Some("True") => Ready::True,
+            Some("False") => Ready::False,
+            _ => Ready::Unknown,
+        };
+        let abnormal: Vec<&'static str> = Reason::ALL
+            .iter()
+            .filter(|r| r.standing() == Standing::Stuck && conditions.iter().any(|c| c.reason == r.as_str()))
+            .map(|r| r.as_str())
+            .collect();
+        self.context.metrics.object(&metrics_object::<K>(self.name), ready, &abnormal);
+    }
+}
+
+fn metrics_object<K: Kind>(name: &ObjectName) -> Object {
+    Object { kind: K::KIND, namespace: name.0.clone(), name: name.1.clone() }
+}
+
+fn named(name: &ObjectName) -> String {
+    format!("{}/{}", name.0, name.1)
+}
+
+/// A fraction that is the same for the same object, so that looks at many objects spread evenly.
+fn jitter(name: &ObjectName) -> f64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    let thousandths = u16::try_from(hasher.finish() % 1000).unwrap_or_default();
+    f64::from(thousandths) / 1000.0
+}
+
+/// How many outside calls a pass made at least, for the budget of an object in a lasting error.
+fn observed_calls(observed: &Observed) -> u32 {
+    let per_region = match observed.depth {
+        Depth::State => 1,
+        Depth::Policy => 2,
+        Depth::Everything => 7,
+    };
+    let regions: BTreeMap<_, _> = observed.regions.iter().collect();
+    2 + per_region * u32::try_from(regions.len()).unwrap_or(u32::MAX)
+}

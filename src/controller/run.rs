@@ -1,0 +1,291 @@
+//! The process: waits for the CRDs and for leadership, watches, works, and stops in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{join_all, select_all};
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client, CustomResourceExt, ResourceExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::api::{ANNOTATION_SCHEMA_VERSION, CustomerKey, EncryptedCluster, SCHEMA_VERSION};
+use crate::clock::Clock;
+use crate::controller::context::{Context, Notes, ObjectName, Pacing, Users};
+use crate::controller::pass::pass;
+use crate::controller::queue::{self, Driver, Handle, queue};
+use crate::controller::watch::watch;
+use crate::domain::capabilities::Cloud;
+use crate::domain::id::Name;
+use crate::execute::Witness;
+use crate::leader::{Elector, Ended, Leadership, Standing, Terms};
+use crate::plan::Settings;
+use crate::ports::{KeyService, Upstream};
+use crate::telemetry::http::{Readiness, Telemetry, serve};
+use crate::telemetry::metrics::{Kind, Metrics};
+
+/// The name of the Lease that replicas contend for.
+pub const LEASE: &str = "cmk-operator";
+
+/// Everything that a run needs.
+pub struct Parts<A, U> {
+    /// The Kubernetes client.
+    pub client: Client,
+    /// AWS.
+    pub keys: A,
+    /// The database clouds.
+    pub upstream: U,
+    /// Which secret keys the clouds need.
+    pub lacking: fn(Cloud, &std::collections::BTreeMap<String, String>) -> Vec<String>,
+    /// The name of this installation.
+    pub installation: Name,
+    /// The planner's settings; the holder is filled in.
+    pub settings: Settings,
+    /// How passes behave.
+    pub pacing: Pacing,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who is told of every effect.
+    pub witness: Arc<dyn Witness>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The namespaces to watch; none: all.
+    pub namespaces: Vec<String>,
+    /// Passes at once, of each kind.
+    pub concurrency: usize,
+    /// Where metrics and health are served.
+    pub http: Option<TcpListener>,
+    /// Leader election: the namespace of the Lease, who we are, and the times; none: there is only one replica.
+    pub election: Option<(String, String, Terms)>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It was asked to stop.
+    Stopped,
+    /// Another replica leads.
+    LeadershipLost,
+}
+
+/// Runs until `stop`, or until leadership is lost.
+pub async fn run<A: KeyService + 'static, U: Upstream + 'static>(
+    parts: Parts<A, U>,
+    stop: impl Future<Output = ()> + Send,
+) -> Exit {
+    let (stopping, stopped) = watch::channel(false);
+    let readiness = Arc::new(Readiness::default());
+    for name in ["crds", "leadership", "customerkeys", "encryptedclusters"] {
+        readiness.missing(name, "not there yet");
+    }
+    let options = queue::Options { concurrency: parts.concurrency, seed: u64::from(std::process::id()), ..queue::Options::default() };
+    let (key_queue, keys) = queue::<ObjectName>(options, Arc::clone(&parts.clock));
+    let (cluster_queue, clusters) = queue::<ObjectName>(options, Arc::clone(&parts.clock));
+    let leadership = Arc::new(match &parts.election {
+        Some(_) => Leadership::contested(Arc::clone(&parts.clock)),
+        None => Leadership::undisputed(Arc::clone(&parts.clock)),
+    });
+    parts.metrics.watch_queue(Kind::CustomerKey, keys.stats());
+    parts.metrics.watch_queue(Kind::EncryptedCluster, clusters.stats());
+    parts.metrics.watch_leadership(Arc::clone(&leadership));
+    let server = parts.http.map(|listener| {
+        let telemetry = Telemetry {
+            metrics: Arc::clone(&parts.metrics),
+            readiness: Arc::clone(&readiness),
+            queues: vec![keys.stats(), clusters.stats()],
+            clock: Arc::clone(&parts.clock),
+        };
+        tokio::spawn(serve(listener, telemetry, until(stopped.clone())))
+    });
+    let elector = parts.election.map(|(namespace, identity, terms)| Elector {
+        leases: Api::namespaced(parts.client.clone(), &namespace),
+        name: LEASE.to_owned(),
+        identity,
+        terms,
+        clock: Arc::clone(&parts.clock),
+        leadership: Arc::clone(&leadership),
+    });
+    // The lease is given up only after the last pass, or another replica could act beside it.
+    let (release, released) = watch::channel(false);
+    let election = elector.map(|elector| tokio::spawn(elector.run(until(released))));
+
+    let reporter = Reporter { controller: "cmk-operator".to_owned(), instance: None };
+    let context = Context {
+        recorder: Recorder::new(parts.client.clone(), reporter),
+        client: parts.client,
+        keys: parts.keys,
+        upstream: parts.upstream,
+        lacking: parts.lacking,
+        installation: parts.installation,
+        settings: parts.settings,
+        pacing: parts.pacing,
+        clock: parts.clock,
+        leadership: Arc::clone(&leadership),
+        witness: parts.witness,
+        metrics: parts.metrics,
+        key_notes: Notes::default(),
+        cluster_notes: Notes::default(),
+        users: Users::default(),
+        clusters: cluster_queue.clone(),
+    };
+    let work = work(context, parts.namespaces, (key_queue, keys), (cluster_queue, clusters), &readiness, stopped.clone());
+    let lost = async {
+        if election.is_some() {
+            leadership.reaches(Standing::Lost).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::pin!(work, stop);
+    let mut exit = Exit::Stopped;
+    let mut working = true;
+    tokio::select! {
+        () = &mut stop => info!("stopping"),
+        () = lost => {
+            error!("leadership is lost; stopping");
+            exit = Exit::LeadershipLost;
+        }
+        () = &mut work => working = false,
+    }
+    let _ = stopping.send(true);
+    if working {
+        work.await;
+    }
+    let _ = release.send(true);
+    if let Some(election) = election {
+        match election.await {
+            Ok(Ended::Lost) => exit = Exit::LeadershipLost,
+            Ok(Ended::Stopped) => {}
+            Err(error) => warn!(%error, "the election ended badly"),
+        }
+    }
+    if let Some(server) = server {
+        let _ = server.await;
+    }
+    info!(?exit, "stopped");
+    exit
+}
+
+type Queue = (Handle<ObjectName>, Driver<ObjectName>);
+
+/// The work of a leader, until the stop.
+async fn work<A: KeyService + 'static, U: Upstream + 'static>(
+    mut context: Context<A, U>,
+    namespaces: Vec<String>,
+    keys: Queue,
+    clusters: Queue,
+    readiness: &Arc<Readiness>,
+    stopped: watch::Receiver<bool>,
+) {
+    let prepared = async {
+        crds_served(&context.client, readiness).await;
+        context.leadership.reaches(Standing::Leading).await;
+        readiness.met("leadership");
+        cluster_uid(&context.client).await
+    };
+    let holder = tokio::select! {
+        holder = prepared => holder,
+        () = until(stopped.clone()) => return,
+    };
+    context.settings.holder = holder;
+    let context = Arc::new(context);
+    let watched: Vec<Option<String>> =
+        if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+    let watches = watched.into_iter().flat_map(|namespace| {
+        let client = context.client.clone();
+        let told = Arc::clone(&context);
+        let of_keys = watch::<CustomerKey>(
+            client.clone(),
+            namespace.clone(),
+            keys.0.clone(),
+            move |key| told.key_changed(key),
+            Arc::clone(readiness),
+            "customerkeys",
+        );
+        let of_clusters = watch::<EncryptedCluster>(
+            client,
+            namespace,
+            clusters.0.clone(),
+            |_| {},
+            Arc::clone(readiness),
+            "encryptedclusters",
+        );
+        [of_keys.boxed(), of_clusters.boxed()]
+    });
+    let watches = select_all(watches);
+    let (key_context, cluster_context) = (Arc::clone(&context), context);
+    let key_passes = keys.1.run(
+        move |name| {
+            let context = Arc::clone(&key_context);
+            async move { pass::<CustomerKey, A, U>(&context, name).await }
+        },
+        until(stopped.clone()),
+    );
+    let cluster_passes = clusters.1.run(
+        move |name| {
+            let context = Arc::clone(&cluster_context);
+            async move { pass::<EncryptedCluster, A, U>(&context, name).await }
+        },
+        until(stopped.clone()),
+    );
+    let watching = async {
+        tokio::select! {
+            _ = watches => error!("a watch ended"),
+            () = until(stopped) => {}
+        }
+    };
+    let passes = join_all([key_passes.boxed(), cluster_passes.boxed()]);
+    let (ended, ()) = futures::join!(passes, watching);
+    for aborted in ended.into_iter().flat_map(|ended| ended.aborted) {
+        warn!(namespace = aborted.0, name = aborted.1, "the pass was aborted by the stop");
+    }
+}
+
+async fn until(mut flag: watch::Receiver<bool>) {
+    let _ = flag.wait_for(|set| *set).await;
+}
+
+/// Waits until both CRDs are served with at least the schema that this binary knows: an older one would silently drop what
+/// has to be remembered.
+async fn crds_served(client: &Client, readiness: &Readiness) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    loop {
+        let mut trouble = Vec::new();
+        for name in [CustomerKey::crd_name(), EncryptedCluster::crd_name()] {
+            match api.get_opt(name).await {
+                Ok(Some(crd)) => {
+                    let version = crd.annotations().get(ANNOTATION_SCHEMA_VERSION).and_then(|v| v.parse::<i32>().ok());
+                    if version.unwrap_or_default() < SCHEMA_VERSION {
+                        trouble.push(format!("CRD {name} has schema version {version:?}, older than {SCHEMA_VERSION}: apply crds/"));
+                    }
+                }
+                Ok(None) => trouble.push(format!("CRD {name} is missing: apply crds/")),
+                Err(error) => trouble.push(format!("CRD {name} could not be read: {error}")),
+            }
+        }
+        if trouble.is_empty() {
+            readiness.met("crds");
+            return;
+        }
+        let trouble = trouble.join("; ");
+        warn!(trouble, "waiting for the CRDs");
+        readiness.missing("crds", trouble);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// The uid of the kube-system namespace: it stands for the cluster.
+async fn cluster_uid(client: &Client) -> String {
+    let api: Api<Namespace> = Api::all(client.clone());
+    loop {
+        match api.get("kube-system").await {
+            Ok(namespace) => return namespace.uid().unwrap_or_default(),
+            Err(error) => warn!(%error, "the kube-system namespace could not be read"),
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
