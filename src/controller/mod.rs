@@ -10,3 +10,4 @@ pub mod pass;
 pub mod queue;
 pub mod run;
 pub mod watch;
+pub mod witness;

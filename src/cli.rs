@@ -1,0 +1,253 @@
+//! The command line: every flag has an environment variable, `CMK_` and its name in upper case. Nothing else reads the
+//! environment, but for the AWS SDK's and the Kubernetes client's own variables.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use k8s_openapi::jiff::SignedDuration;
+
+use crate::domain::id::Name;
+use crate::domain::moment::Span;
+use crate::plan::Settings;
+
+/// Customer-managed AWS KMS keys for database clouds, in the only safe order.
+#[derive(Debug, Parser)]
+#[command(name = "cmk-operator", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the controller.
+    Run(Box<Run>),
+    /// Prints the CRDs as YAML, or writes them to a directory.
+    Crds(Crds),
+    /// Serves simulated AWS and Astra on loopback and prints one line of JSON with the addresses.
+    #[cfg(feature = "sandbox")]
+    Sandbox(Sandbox),
+    /// Shows the whole thing on one machine: control plane, sandbox, operator, and the manifests given.
+    #[cfg(feature = "sandbox")]
+    Demo(Demo),
+}
+
+/// The flags of `run`.
+#[derive(Debug, Args)]
+#[command(next_line_help = true)]
+pub struct Run {
+    /// The name of this installation: part of the identity of every key. Keep it when a cluster is rebuilt, and its keys
+    /// are found again.
+    #[arg(long, env = "CMK_INSTALLATION")]
+    pub installation: Name,
+
+    /// Namespaces to watch, separated by commas; all by default.
+    #[arg(long, env = "CMK_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+
+    /// Base URL of the Astra DevOps API.
+    #[arg(long, env = "CMK_ASTRA_ENDPOINT", default_value = "https://api.astra.datastax.com")]
+    pub astra_endpoint: String,
+
+    /// Address of metrics and health, for example 0.0.0.0:8080.
+    #[arg(long, env = "CMK_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub http_address: SocketAddr,
+
+    /// Between looks at the state of each key and database.
+    #[arg(long, env = "CMK_STATE_INTERVAL", default_value = "10m", value_parser = span)]
+    pub state_interval: Span,
+
+    /// Between looks at each key policy.
+    #[arg(long, env = "CMK_POLICY_INTERVAL", default_value = "1h", value_parser = span)]
+    pub policy_interval: Span,
+
+    /// Between looks at everything.
+    #[arg(long, env = "CMK_RESYNC", default_value = "6h", value_parser = span)]
+    pub resync: Span,
+
+    /// Objects of each kind that are worked on at once.
+    #[arg(long, env = "CMK_CONCURRENCY", default_value_t = 16)]
+    pub concurrency: usize,
+
+    /// The share of each AWS request quota that the operator uses at most.
+    #[arg(long, env = "CMK_QUOTA_SHARE", default_value_t = 0.8)]
+    pub quota_share: f64,
+
+    /// Uses roles that anybody may assume without the operator's External ID all the same.
+    #[arg(long, env = "CMK_ALLOW_OPEN_ROLES")]
+    pub allow_open_roles: bool,
+
+    /// Contends for a Lease, so that only one replica acts.
+    #[arg(long, env = "CMK_LEADER_ELECTION", default_value_t = true, action = clap::ArgAction::Set)]
+    pub leader_election: bool,
+
+    /// The namespace of the Lease; that of the pod by default.
+    #[arg(long, env = "CMK_LEASE_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+
+    /// The name of this replica; that of the host by default.
+    #[arg(long, env = "CMK_IDENTITY")]
+    pub identity: Option<String>,
+
+    /// How logs look.
+    #[arg(long, env = "CMK_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What is logged, in the syntax of tracing-subscriber's `EnvFilter`.
+    #[arg(long, env = "CMK_LOG", default_value = "")]
+    pub log: String,
+
+    /// What tests shorten.
+    #[command(flatten)]
+    pub hidden: Hidden,
+}
+
+/// Flags for tests: waiting times that nobody should shorten against real clouds.
+#[derive(Debug, Args)]
+pub struct Hidden {
+    /// How long an uncertain `CreateKey` is searched for.
+    #[arg(long, env = "CMK_CREATE_SETTLE", default_value = "120s", value_parser = span, hide = true)]
+    pub create_settle: Span,
+
+    /// How long an uncertain registration or deployment is looked for.
+    #[arg(long, env = "CMK_DEPLOY_SETTLE", default_value = "5m", value_parser = span, hide = true)]
+    pub deploy_settle: Span,
+
+    /// How long a repeatable write is not repeated.
+    #[arg(long, env = "CMK_REPAIR_HOLDOFF", default_value = "120s", value_parser = span, hide = true)]
+    pub repair_holdoff: Span,
+
+    /// How many equal looks open a gate.
+    #[arg(long, env = "CMK_GATE_LOOKS", default_value_t = 3, hide = true)]
+    pub gate_looks: u32,
+
+    /// How far apart they are.
+    #[arg(long, env = "CMK_GATE_SPACING", default_value = "5s", value_parser = span, hide = true)]
+    pub gate_spacing: Span,
+
+    /// Between looks at something on its way.
+    #[arg(long, env = "CMK_POLL", default_value = "5s", value_parser = span, hide = true)]
+    pub poll: Span,
+
+    /// The longest pause after a failure.
+    #[arg(long, env = "CMK_LONGEST_BACKOFF", default_value = "1h", value_parser = span, hide = true)]
+    pub longest_backoff: Span,
+
+    /// Between looks at a Secret that keeps an object from going on.
+    #[arg(long, env = "CMK_SECRET_POLL", default_value = "10s", value_parser = span, hide = true)]
+    pub secret_poll: Span,
+
+    /// The longest wait for an answer to a write.
+    #[arg(long, env = "CMK_WRITE_TIMEOUT", default_value = "20s", value_parser = span, hide = true)]
+    pub write_timeout: Span,
+
+    /// How long a lease lasts.
+    #[arg(long, env = "CMK_LEASE_DURATION", default_value = "60s", value_parser = span, hide = true)]
+    pub lease_duration: Span,
+
+    /// How often it is renewed.
+    #[arg(long, env = "CMK_LEASE_RENEW", default_value = "10s", value_parser = span, hide = true)]
+    pub lease_renew: Span,
+
+    /// How long after a renewal effects may be started.
+    #[arg(long, env = "CMK_LEASE_ACT", default_value = "20s", value_parser = span, hide = true)]
+    pub lease_act: Span,
+
+    /// Ends the process with SIGKILL at an effect: `SITE:before` or `SITE:after`, optionally `:N` for the N-th time.
+    #[cfg(feature = "sandbox")]
+    #[arg(long, env = "CMK_CRASH_AT", hide = true)]
+    pub crash_at: Option<String>,
+}
+
+/// The flags of `crds`.
+#[derive(Debug, Args)]
+pub struct Crds {
+    /// Writes one file per kind into this directory instead of printing them.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+}
+
+/// The flags of `sandbox`.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub struct Sandbox {
+    /// How long a simulated deployment takes.
+    #[arg(long, value_parser = span)]
+    pub deploy_time: Option<Span>,
+
+    /// Stops when standard input ends, so that nothing is left over when the parent dies.
+    #[arg(long)]
+    pub stop_with_stdin: bool,
+}
+
+/// The flags of `demo`.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Manifests to apply: files or directories.
+    #[arg(short = 'f', long = "file", default_value = "examples")]
+    pub files: Vec<PathBuf>,
+
+    /// Uses this cluster instead of starting a control plane.
+    #[arg(long, env = "CMK_DEMO_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Stays up after the objects are ready, and prints how to look around.
+    #[arg(long)]
+    pub keep: bool,
+
+    /// Gives up after this time.
+    #[arg(long, default_value = "5m", value_parser = span)]
+    pub timeout: Span,
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Run {
+    /// The planner's settings.
+    pub fn settings(&self) -> Settings {
+        let hidden = &self.hidden;
+        Settings {
+            create_settle: hidden.create_settle,
+            deploy_settle: hidden.deploy_settle,
+            gate_looks: hidden.gate_looks,
+            gate_spacing: hidden.gate_spacing,
+            repair_holdoff: hidden.repair_holdoff,
+            state_interval: self.state_interval,
+            policy_interval: self.policy_interval,
+            resync: self.resync,
+            poll: hidden.poll,
+            ..Settings::default()
+        }
+    }
+
+    /// The namespace of the Lease: the flag's, or the pod's.
+    pub fn lease_namespace(&self) -> String {
+        let mounted = || std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok();
+        self.lease_namespace.clone().or_else(mounted).unwrap_or_else(|| "default".to_owned())
+    }
+
+    /// The name of this replica: the flag's, or the host's with a random part, since two may share a host.
+    pub fn identity(&self) -> String {
+        let host = || std::env::var("HOSTNAME").unwrap_or_else(|_| "cmk-operator".to_owned());
+        self.identity.clone().unwrap_or_else(|| format!("{}_{}", host(), uuid::Uuid::new_v4().simple()))
+    }
+}
+
+/// Reads a length of time such as `90s`, `500ms` or `6h`.
+fn span(text: &str) -> Result<Span, String> {
+    let duration: SignedDuration = text.parse().map_err(|e| format!("{e}"))?;
+    let duration = Duration::try_from(duration).map_err(|_| "a length of time is not negative".to_owned())?;
+    Ok(Span::from(duration))
+}
