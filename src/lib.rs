@@ -5,6 +5,8 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod controller;
+#[cfg(feature = "sandbox")]
+pub mod demo;
 pub mod domain;
 pub mod execute;
 pub mod leader;

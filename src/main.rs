@@ -1,1 +1,182 @@
-fn main(){}
+//! The binary: dispatches subcommands, and is the only place that names adapters.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use cmk_operator::adapters::limits::Limits;
+use cmk_operator::adapters::watch::{Call, Watch};
+use cmk_operator::adapters::{aws, upstream};
+use cmk_operator::api;
+use cmk_operator::cli::{Cli, Command, LogFormat, Run};
+use cmk_operator::clock::{Clock, SystemClock};
+use cmk_operator::controller::context::Pacing;
+use cmk_operator::controller::run::{Exit, Parts, run};
+use cmk_operator::controller::witness::Quiet;
+use cmk_operator::execute::Witness;
+use cmk_operator::leader::Terms;
+use cmk_operator::telemetry::metrics::Metrics;
+use cmk_operator::telemetry::tracing::{LogFormat as Lines, init};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(options) => operate(&options).await,
+        Command::Crds(options) => crds(options.dir.as_deref()),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(options) => sandbox(&options).await,
+        #[cfg(feature = "sandbox")]
+        Command::Demo(options) => {
+            cmk_operator::demo::run(&options).await.map(|()| ExitCode::SUCCESS).map_err(Failure::from)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "cmk-operator: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn operate(options: &Run) -> Result<ExitCode, Failure> {
+    let lines = match options.log_format {
+        LogFormat::Text => Lines::Text,
+        LogFormat::Json => Lines::Json,
+    };
+    init(lines, &options.log)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), option_env!("CMK_REVISION").unwrap_or("unknown")));
+    let watch: Arc<dyn Watch> = Arc::new(Counted(Arc::clone(&metrics)));
+    let hidden = &options.hidden;
+
+    let mut aws_options = aws::Options::new(options.installation.clone());
+    aws_options.allow_open_roles = options.allow_open_roles;
+    aws_options.write_timeout = hidden.write_timeout.to_duration();
+    let limits = Arc::new(Limits::new(options.quota_share));
+    let keys = aws::AwsKeys::new(aws_options, Arc::clone(&clock), limits, Arc::clone(&watch));
+
+    let mut cloud_options = upstream::Options::default();
+    cloud_options.astra_endpoint.clone_from(&options.astra_endpoint);
+    cloud_options.timeout = hidden.write_timeout.to_duration();
+    let clouds = upstream::Clouds::new(&cloud_options, Arc::clone(&clock), watch)?;
+
+    let terms = Terms {
+        lease: hidden.lease_duration.to_duration(),
+        renew_every: hidden.lease_renew.to_duration(),
+        act_within: hidden.lease_act.to_duration(),
+    };
+    if !terms.are_sound() {
+        return Err("the lease has to last longer than effects may be started, and that longer than renewals are apart".into());
+    }
+    let http = TcpListener::bind(options.http_address).await?;
+    tracing::info!(address = %http.local_addr()?, "metrics and health");
+    let parts = Parts {
+        client: kube::Client::try_default().await?,
+        keys,
+        upstream: clouds,
+        lacking: upstream::required_keys,
+        installation: options.installation.clone(),
+        settings: options.settings(),
+        pacing: Pacing {
+            longest_backoff: hidden.longest_backoff.to_duration(),
+            secret_poll: hidden.secret_poll.to_duration(),
+            ..Pacing::default()
+        },
+        clock,
+        witness: witness(options)?,
+        metrics,
+        namespaces: options.watch_namespaces.clone(),
+        concurrency: options.concurrency,
+        http: Some(http),
+        election: options.leader_election.then(|| (options.lease_namespace(), options.identity(), terms)),
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    Ok(match run(parts, stop).await {
+        Exit::Stopped => ExitCode::SUCCESS,
+        Exit::LeadershipLost => ExitCode::from(3),
+    })
+}
+
+#[cfg(not(feature = "sandbox"))]
+fn witness(_: &Run) -> Result<Arc<dyn Witness>, Failure> {
+    Ok(Arc::new(Quiet))
+}
+
+#[cfg(feature = "sandbox")]
+fn witness(options: &Run) -> Result<Arc<dyn Witness>, Failure> {
+    use cmk_operator::controller::witness::CrashAt;
+    Ok(match &options.hidden.crash_at {
+        Some(text) => Arc::new(text.parse::<CrashAt>()?),
+        None => Arc::new(Quiet),
+    })
+}
+
+/// Counts every call to a cloud.
+struct Counted(Arc<Metrics>);
+
+impl Watch for Counted {
+    fn called(&self, call: &Call) {
+        let class = call.fault.map_or("ok", |fault| fault.as_str());
+        self.0.request(call.service, call.operation, class, call.took);
+    }
+}
+
+/// Prints the CRDs, or writes them to a directory.
+fn crds(dir: Option<&Path>) -> Result<ExitCode, Failure> {
+    match dir {
+        None => std::io::stdout().write_all(api::crds_yaml()?.as_bytes())?,
+        Some(dir) => {
+            for (name, yaml) in api::crd_files()? {
+                std::fs::write(dir.join(name), yaml)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "sandbox")]
+async fn sandbox(options: &cmk_operator::cli::Sandbox) -> Result<ExitCode, Failure> {
+    use cmk_operator::sandbox::astra::OrgSettings;
+    use cmk_operator::sandbox::http::{Options, serve};
+    use cmk_operator::sandbox::{Command, ORGANIZATION};
+    use tokio::io::AsyncReadExt;
+
+    let running = serve(Options::default()).await?;
+    if let Some(time) = options.deploy_time {
+        let settings = OrgSettings { deploy_ms: time.0, ..OrgSettings::default() };
+        let command = Command::SetOrgSettings { org: ORGANIZATION.to_owned(), settings };
+        running.shared.with(|world| world.command(command))?;
+    }
+    let line = serde_json::to_string(&running.addresses)?;
+    writeln!(std::io::stdout(), "{line}")?;
+    std::io::stdout().flush()?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let ended = async {
+        if options.stop_with_stdin {
+            let mut rest = Vec::new();
+            let _ = tokio::io::stdin().read_to_end(&mut rest).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    running.shutdown().await;
+    // A read of standard input that is still under way would hold the process back.
+    std::process::exit(0)
+}

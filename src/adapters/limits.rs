@@ -338,5 +338,4 @@ fn moment(micros: i64) -> Moment {
 }
 
 #[cfg(test)]
-#[path = "limits_tests.rs"]
 mod tests;

@@ -1,5 +1,10 @@
 //! The CustomerKey: one KMS key per region, for one scope of one database cloud.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "kube takes one `printcolumn` per column, and columns share types and priorities"
+)]
+
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
@@ -29,16 +34,8 @@ use super::{CustomerKeyStatus, PolicySpec, Upstream, schema};
     selectable = ".spec.upstream.astra.databaseType",
     selectable = ".spec.upstream.atlas.projectId",
     selectable = ".spec.upstream.singleStore.organizationId",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
-    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Upstream", type_ = "string", json_path = ".status.upstream"),
     printcolumn(
@@ -46,35 +43,11 @@ use super::{CustomerKeyStatus, PolicySpec, Upstream, schema};
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Registered")].status"#
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
-    printcolumn(
-        name = "Account",
-        type_ = "string",
-        json_path = ".spec.aws.accountId",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Regions",
-        type_ = "string",
-        json_path = ".spec.regions[*].name",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Used-By",
-        type_ = "integer",
-        json_path = ".status.usedBy.count",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Deletion",
-        type_ = "string",
-        json_path = ".spec.deletionPolicy",
-        priority = 1
-    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Account", type_ = "string", json_path = ".spec.aws.accountId", priority = 1),
+    printcolumn(name = "Regions", type_ = "string", json_path = ".spec.regions", priority = 1),
+    printcolumn(name = "Used-By", type_ = "integer", json_path = ".status.usedBy.count", priority = 1),
+    printcolumn(name = "Deletion", type_ = "string", json_path = ".spec.deletionPolicy", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -91,7 +64,7 @@ use super::{CustomerKeyStatus, PolicySpec, Upstream, schema};
         .message("spec.key.multiRegion is about keys that the operator makes: to adopt a multi-Region key and its replicas, give each region its keyArn and leave multiRegion out")
         .field_path(".key.multiRegion")
         .reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = Rule::new("self.regions.all(r, !has(r.keyArn) || r.keyArn.split(':')[4] == self.aws.accountId)")
+#[x_kube(validation = Rule::new("self.regions.all(r, !has(r.keyArn) || !r.keyArn.startsWith('arn:') || r.keyArn.contains(':' + self.aws.accountId + ':key/'))")
         .message("spec.regions[].keyArn must be a key in the account spec.aws.accountId")
         .field_path(".regions"))]
 #[x_kube(validation = Rule::new("self.policy.foreignStatements != 'Remove' || self.regions.all(r, !has(r.keyArn))")
@@ -138,10 +111,10 @@ pub struct CustomerKeySpec {
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
 
-    /// What happens to the AWS keys when this object is deleted or a region is removed from it. Retain (default):
-    /// keys and registrations stay, nothing outside is touched. ScheduleDeletion: keys that the operator made are
-    /// scheduled for deletion, once nothing uses them and the annotation cmk-operator.io/confirm-deletion holds the
-    /// token that status shows. Changing back to Retain always releases a deletion that is blocked.
+    /// What happens to the AWS keys when this object is deleted or a region is removed from it. Retain (default): keys
+    /// and registrations stay, nothing outside is touched. ScheduleDeletion: keys that the operator made are scheduled
+    /// for deletion, once nothing uses them and the annotation cmk-operator.io/confirm-deletion holds the token that
+    /// status shows. Changing back to Retain always releases a deletion that is blocked.
     #[serde(default)]
     pub deletion_policy: KeyDeletionPolicy,
 
@@ -161,11 +134,8 @@ pub struct CustomerKeySpec {
 /// A region that needs a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.keyArn) || self.keyArn.split(':')[3] == self.name")
-        .message("keyArn must be a key in the region of the same entry")
-        .field_path(".keyArn"))]
-#[x_kube(validation = Rule::new("!has(self.keyArn) || self.keyArn.split(':')[1] == (self.name.startsWith('cn-') ? 'aws-cn' : self.name.startsWith('us-gov-') ? 'aws-us-gov' : 'aws')")
-        .message("keyArn must begin with the AWS partition of its region (arn:aws:, arn:aws-cn: or arn:aws-us-gov:)")
+#[x_kube(validation = Rule::new("!has(self.keyArn) || !self.keyArn.startsWith('arn:') || self.keyArn.startsWith((self.name.startsWith('cn-') ? 'arn:aws-cn:kms:' : self.name.startsWith('us-gov-') ? 'arn:aws-us-gov:kms:' : 'arn:aws:kms:') + self.name + ':')")
+        .message("keyArn must be a key in the region of the same entry, with that region's partition (arn:aws:, arn:aws-cn: or arn:aws-us-gov:)")
         .field_path(".keyArn"))]
 #[x_kube(validation = Rule::new("!has(self.keyArn) || !has(self.previousKeyArns) || !(self.keyArn in self.previousKeyArns)")
         .message("previousKeyArns must not hold keyArn itself")
@@ -176,16 +146,16 @@ pub struct KeyRegion {
     pub name: String,
 
     /// ARN of an existing key to adopt, in this region and in spec.aws.accountId. Default: the operator makes a key.
-    /// The key must carry the tag cmk-operator.io/adopt-by with the value INSTALLATION/NAMESPACE/NAME of this
-    /// object, set by whoever owns it; until then the reason is AdoptionNotConsented. An adopted key is never
-    /// deleted, enabled or reconfigured; only the operator's own statements in its policy are touched.
+    /// The key must carry the tag cmk-operator.io/adopt-by with the value INSTALLATION/NAMESPACE/NAME of this object,
+    /// set by whoever owns it; until then the reason is AdoptionNotConsented. An adopted key is never deleted, enabled
+    /// or reconfigured; only the operator's own statements in its policy are touched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 160), regex(pattern = schema::KEY_ARN))]
     pub key_arn: Option<String>,
 
-    /// ARNs of keys that may be found registered upstream and may be replaced by this one, at most 8. Only for
-    /// clouds that can change keys (atlas). Default: none: any other registered key is a conflict. Do not delete a
-    /// previous key while the cloud still has backups made under it.
+    /// ARNs of keys that may be found registered upstream and may be replaced by this one, at most 8. Only for clouds
+    /// that can change keys (atlas). Default: none: any other registered key is a conflict. Do not delete a previous
+    /// key while the cloud still has backups made under it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 160), regex(pattern = schema::KEY_ARN)))]
     pub previous_key_arns: Vec<String>,
@@ -206,15 +176,15 @@ pub struct KeySettings {
     pub description: Option<String>,
 
     /// Tags of the keys, at most 40; the rest of the 50 that AWS allows
-    /// (https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html) is the operator's. Names of at
-    /// most 128 characters, values of at most 256; the prefixes cmk-operator.io/ and aws: are reserved.
+    /// (https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html) is the operator's. Names of at most
+    /// 128 characters, values of at most 256; the prefixes cmk-operator.io/ and aws: are reserved.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('cmk-operator.io/') && !k.lowerAscii().startsWith('aws:'))")
         .message("spec.key.tags must not begin with cmk-operator.io/ or aws:, which are reserved")
         .reason(Reason::FieldValueForbidden))]
-    #[x_kube(validation = Rule::new("self.all(k, k.size() >= 1 && k.size() <= 128)")
-        .message("spec.key.tags must have names of 1 to 128 characters"))]
+    #[x_kube(validation = Rule::new(r"self.all(k, k.matches('^[\\p{L}\\p{Z}\\p{N}_.:/=+@-]{1,128}$'))")
+        .message("spec.key.tags must have names of 1 to 128 letters, digits, spaces and _ . : / = + @ -"))]
     pub tags: BTreeMap<String, String>,
 
     /// Automatic rotation of the key material. Default: left as it is found.
@@ -250,7 +220,7 @@ pub struct MultiRegion {
 /// The AWS account that holds the keys, and how the operator gets there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.roleArn) || self.roleArn.split(':')[4] == self.accountId")
+#[x_kube(validation = Rule::new("!has(self.roleArn) || !self.roleArn.startsWith('arn:') || self.roleArn.contains('::' + self.accountId + ':')")
         .message("spec.aws.roleArn must be a role in the account spec.aws.accountId: keys are made in the account of the role")
         .field_path(".roleArn"))]
 pub struct AwsAccount {
@@ -261,9 +231,9 @@ pub struct AwsAccount {
         .reason(Reason::FieldValueForbidden))]
     pub account_id: String,
 
-    /// ARN of the IAM role, in that account, that the operator assumes. Its trust policy has to demand the External
-    /// ID that status.aws.externalId shows: a role that can be assumed without it is refused (RoleTrustOpen).
-    /// Default: the operator's own credentials, where the operator's administrator allows that.
+    /// ARN of the IAM role, in that account, that the operator assumes. Its trust policy has to demand the External ID
+    /// that status.aws.externalId shows: a role that can be assumed without it is refused (RoleTrustOpen). Default: the
+    /// operator's own credentials, where the operator's administrator allows that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 640), regex(pattern = schema::ROLE_ARN))]
     pub role_arn: Option<String>,

@@ -43,8 +43,8 @@ pub struct CustomerKeyStatus {
     #[schemars(length(max = 128))]
     pub regions: Vec<KeyRegionStatus>,
 
-    /// Keys that carry this object's owner tags but are not its key: left over from creations whose outcome was
-    /// lost. They cost money and protect nothing.
+    /// Keys that carry this object's owner tags but are not its key: left over from creations whose outcome was lost.
+    /// They cost money and protect nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub surplus_keys: Vec<SurplusKey>,
@@ -240,7 +240,7 @@ pub struct UsedBy {
 pub struct DeletionStatus {
     /// What blocks it, each with who can unblock it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 2048)))]
+    #[schemars(length(max = 64), inner(length(max = 4096)))]
     pub blocked_by: Vec<String>,
 
     /// The value that the annotation cmk-operator.io/confirm-deletion must have for anything outside to be deleted.

@@ -8,7 +8,8 @@ use super::{SecretRef, schema};
 
 /// How the operator deploys the database: exactly one of astra, atlas, singleStore, the cloud of the CustomerKey.
 ///
-/// The settings say what is created. They are fixed once the creation has begun: the operator never resizes or re-creates a database.
+/// The settings say what is created. They are fixed once the creation has begun: the operator never resizes or
+/// re-creates a database.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.astra), has(self.atlas), has(self.singleStore)].exists_one(x, x)")
@@ -48,40 +49,35 @@ pub struct Deployment {
         .field_path(".databaseId")
         .reason(Reason::FieldValueForbidden))]
 pub struct AstraDeployment {
-    /// Id (UUID, lower case) of an existing database to bind in place of creating one. It is never deleted, and
-    /// whether it is encrypted follows from its age: Astra never encrypts an existing database. Immutable once set.
+    /// Id (UUID, lower case) of an existing database to bind in place of creating one. It is never deleted, and whether
+    /// it is encrypted follows from its age: Astra never encrypts an existing database. Immutable once set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub database_id: Option<String>,
 
-    /// Name of the database, 1 to 50 characters. Astra does not keep names unique; the operator reports a conflict
-    /// if it finds one of this name that it did not create. Immutable.
-    #[schemars(
-        length(min = 1, max = 50),
-        regex(pattern = "^[A-Za-z0-9]([A-Za-z0-9_. -]*[A-Za-z0-9])?$")
-    )]
+    /// Name of the database, 1 to 50 characters. Astra does not keep names unique; the operator reports a conflict if
+    /// it finds one of this name that it did not create. Fixed once the creation has begun.
+    #[schemars(length(min = 1, max = 50), regex(pattern = "^[A-Za-z0-9]([A-Za-z0-9_. -]*[A-Za-z0-9])?$"))]
     pub name: String,
 
     /// Size of the database: serverless, or a size of managed clusters such as C10 or D40
-    /// (https://docs.datastax.com/en/astra-api-docs/). Required unless databaseId is set. Immutable.
+    /// (https://docs.datastax.com/en/astra-api-docs/). Required unless databaseId is set. Fixed once the creation has
+    /// begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(max = 16),
-        regex(pattern = "^(developer|serverless|cloudnative|[A-D][0-9]{1,2})$")
-    )]
+    #[schemars(length(max = 16), regex(pattern = "^(developer|serverless|cloudnative|[A-D][0-9]{1,2})$"))]
     pub tier: Option<String>,
 
-    /// Number of capacity units, 1 to 100, default 1. Serverless databases have 1. Immutable.
+    /// Number of capacity units, 1 to 100, default 1. Serverless databases have 1. Fixed once the creation has begun.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100))]
     pub capacity_units: i32,
 
-    /// Name of the first keyspace, at most 48 characters. Default: Astra's own. Immutable.
+    /// Name of the first keyspace, at most 48 characters. Default: Astra's own. Fixed once the creation has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 48), regex(pattern = "^[A-Za-z][A-Za-z0-9_]*$"))]
     pub keyspace: Option<String>,
 
-    /// vector for a serverless database with vectors. Default: without. Immutable.
+    /// vector for a serverless database with vectors. Default: without. Fixed once the creation has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database_type: Option<VectorType>,
 
@@ -122,48 +118,49 @@ pub struct AtlasDeployment {
     pub project_id: Option<String>,
 
     /// Name of the cluster, unique in its project, 1 to 64 letters, digits and hyphens
-    /// (https://www.mongodb.com/docs/atlas/reference/atlas-limits/). Immutable.
-    #[schemars(
-        length(min = 1, max = 64),
-        regex(pattern = "^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$")
-    )]
+    /// (https://www.mongodb.com/docs/atlas/reference/atlas-limits/). Fixed once the creation has begun.
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$"))]
     pub name: String,
 
-    /// AdoptByName binds a cluster of this name that exists, and turns its encryption on, which runs an initial sync
-    /// of every node. It is never deleted. Default: a cluster of this name that the operator did not create is a
-    /// conflict. Immutable once set.
+    /// AdoptByName binds a cluster of this name that exists, and turns its encryption on, which runs an initial sync of
+    /// every node. It is never deleted. Default: a cluster of this name that the operator did not create is a conflict.
+    /// Immutable once set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<ExistingPolicy>,
 
     /// Size of the nodes, M10 or larger: smaller ones cannot use a customer key
-    /// (https://www.mongodb.com/docs/atlas/security-kms-encryption/). Required unless existing is set. Immutable.
+    /// (https://www.mongodb.com/docs/atlas/security-kms-encryption/). Required unless existing is set. Fixed once the
+    /// creation has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = "^[MR][1-9][0-9]{1,2}(_NVME)?$"))]
     pub instance_size: Option<String>,
 
-    /// Size of each node's disk in GiB, 10 to 4096. Default: what Atlas gives to the instance size. Immutable.
+    /// Size of each node's disk in GiB, 10 to 4096. Default: what Atlas gives to the instance size. Fixed once the
+    /// creation has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 4096))]
     pub disk_size_gb: Option<i32>,
 
-    /// Major version of MongoDB, such as "8.0". Default: the one that Atlas recommends. Immutable.
+    /// Major version of MongoDB, such as "8.0". Default: the one that Atlas recommends. Fixed once the creation has
+    /// begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8), regex(pattern = r"^[4-9]\.[0-9]$"))]
     pub mongo_db_major_version: Option<String>,
 
-    /// Electable nodes per region. Default: 3 in the primary region and 2 in every other one. All regions together
-    /// must have 3, 5 or 7. Immutable for a region that is there.
+    /// Electable nodes per region. Default: 3 in the primary region and 2 in every other one. All regions together must
+    /// have 3, 5 or 7. Immutable for a region that is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["region".into()]))]
     #[schemars(length(max = 7))]
     pub electable_nodes: Vec<AtlasRegionNodes>,
 
-    /// Whether Atlas takes cloud backups, which the same key encrypts. Default: true. Immutable.
+    /// Whether Atlas takes cloud backups, which the same key encrypts. Default: true. Fixed once the creation has
+    /// begun.
     #[serde(default = "yes")]
     pub backup_enabled: bool,
 
-    /// Secret in this namespace with the keys "clientId" and "clientSecret", or "publicKey" and "privateKey".
-    /// Default: the CustomerKey's, when that is in this namespace; otherwise required.
+    /// Secret in this namespace with the keys "clientId" and "clientSecret", or "publicKey" and "privateKey". Default:
+    /// the CustomerKey's, when that is in this namespace; otherwise required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretRef>,
 }
@@ -210,8 +207,9 @@ pub struct AtlasRegionNodes {
         .reason(Reason::FieldValueForbidden))]
 pub struct SingleStoreDeployment {
     /// HandOff (default): status shows what to paste where in SingleStore's portal; a human creates the group and sets
-    /// workspaceGroupId. Api: the operator creates the group with key fields that SingleStore's published API no
-    /// longer has, so the keys may be ignored without a word; needs acceptUnverifiedEncryption. Immutable.
+    /// workspaceGroupId. Api: the operator creates the group with key fields that SingleStore's published API no longer
+    /// has, so the keys may be ignored without a word; needs acceptUnverifiedEncryption. Fixed once the creation has
+    /// begun.
     #[serde(default)]
     pub mode: HandOffMode,
 
@@ -220,17 +218,19 @@ pub struct SingleStoreDeployment {
     #[serde(default)]
     pub accept_unverified_encryption: bool,
 
-    /// Id (UUID, lower case) of the workspace group that a human created. Immutable once set. Not with mode: Api.
+    /// Id (UUID, lower case) of the workspace group that a human created, or that status.upstreamId already shows. It
+    /// is never deleted. Immutable once set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub workspace_group_id: Option<String>,
 
     /// Name of the workspace group, 1 to 64 characters. SingleStore does not keep names unique; the operator reports a
-    /// conflict if it finds one of this name that it did not create. Immutable.
+    /// conflict if it finds one of this name that it did not create. Fixed once the creation has begun.
     #[schemars(length(min = 1, max = 64))]
     pub name: String,
 
-    /// IPv4 ranges (CIDR) from which the group may be reached, at most 64. Default: none, so nobody reaches it.
+    /// IPv4 ranges (CIDR) from which the group may be reached, at most 64. Default: none, so nobody reaches it. Fixed
+    /// once the creation has begun; later changes are made in the portal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),
@@ -244,11 +244,12 @@ pub struct SingleStoreDeployment {
     pub firewall_ranges: Vec<String>,
 
     /// Where the admin password of a group created by API comes from. Default: SingleStore makes one, which the
-    /// operator does not keep; set another in the portal.
+    /// operator does not keep; set another in the portal. Fixed once the creation has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_password_secret_ref: Option<PasswordSecretRef>,
 
-    /// Id (UUID, lower case) of the SingleStore project. Default: the organization's own. Immutable.
+    /// Id (UUID, lower case) of the SingleStore project. Default: the organization's own. Fixed once the creation has
+    /// begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub project_id: Option<String>,
@@ -259,8 +260,11 @@ pub struct SingleStoreDeployment {
     #[schemars(length(max = 16))]
     pub workspaces: Vec<Workspace>,
 
-    /// Replication to the other region. Required with two regions, refused with one. Immutable once set.
+    /// Replication to the other region. Required with two regions, refused with one. Immutable while it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("spec.deployment.singleStore.replication is immutable while it is there: it is set up once")
+        .reason(Reason::FieldValueForbidden))]
     pub replication: Option<Replication>,
 
     /// What a human saw in SingleStore's portal. It is the only proof of encryption that this cloud offers; without it
@@ -342,10 +346,7 @@ pub struct Attestation {
     pub by: String,
 
     /// When, as YYYY-MM-DD.
-    #[schemars(
-        length(max = 10),
-        regex(pattern = "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")
-    )]
+    #[schemars(length(max = 10), regex(pattern = "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"))]
     pub date: String,
 
     /// ARN of the key that the Security tab shows for the data bucket.

@@ -1,5 +1,10 @@
 //! The EncryptedCluster: one database, in some regions, under one CustomerKey.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "kube takes one `printcolumn` per column, and columns share types and priorities"
+)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,16 +31,8 @@ use super::{Deployment, EncryptedClusterStatus, schema};
     selectable = ".spec.customerKeyRef.namespace",
     selectable = ".spec.backupKeyRef.name",
     selectable = ".spec.backupKeyRef.namespace",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
-    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Upstream", type_ = "string", json_path = ".status.upstream"),
     printcolumn(
@@ -43,35 +40,17 @@ use super::{Deployment, EncryptedClusterStatus, schema};
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="EncryptionVerified")].reason"#
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
-    printcolumn(
-        name = "Key",
-        type_ = "string",
-        json_path = ".spec.customerKeyRef.name",
-        priority = 1
-    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Key", type_ = "string", json_path = ".spec.customerKeyRef.name", priority = 1),
     printcolumn(
         name = "Gate",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="GateOpen")].status"#,
         priority = 1
     ),
-    printcolumn(
-        name = "Primary",
-        type_ = "string",
-        json_path = ".spec.primaryRegion",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Id",
-        type_ = "string",
-        json_path = ".status.upstreamId",
-        priority = 1
-    ),
+    printcolumn(name = "Regions", type_ = "string", json_path = ".spec.regions", priority = 1),
+    printcolumn(name = "Primary", type_ = "string", json_path = ".spec.primaryRegion", priority = 1),
+    printcolumn(name = "Id", type_ = "string", json_path = ".status.upstreamId", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -81,28 +60,28 @@ use super::{Deployment, EncryptedClusterStatus, schema};
 )]
 #[kube(validation = Rule::new("self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')")
         .message("metadata.name must be a DNS label: at most 63 characters and no dots, which an alias in AWS does not allow"))]
-#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || (self.spec.customerKeyRef.name == oldSelf.spec.customerKeyRef.name && has(self.spec.customerKeyRef.__namespace__) == has(oldSelf.spec.customerKeyRef.__namespace__) && (!has(self.spec.customerKeyRef.__namespace__) || self.spec.customerKeyRef.__namespace__ == oldSelf.spec.customerKeyRef.__namespace__))")
+#[kube(validation = Rule::new(schema::once_begun("(self.spec.customerKeyRef.name == oldSelf.spec.customerKeyRef.name && has(self.spec.customerKeyRef.__namespace__) == has(oldSelf.spec.customerKeyRef.__namespace__) && (!has(self.spec.customerKeyRef.__namespace__) || self.spec.customerKeyRef.__namespace__ == oldSelf.spec.customerKeyRef.__namespace__))"))
         .message("spec.customerKeyRef is immutable once the creation of the database has begun: a database cannot be moved to another key")
         .field_path(".spec.customerKeyRef")
         .reason(Reason::FieldValueForbidden))]
-#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || (has(self.spec.deployment) && has(self.spec.deployment.atlas)) || (has(self.spec.primaryRegion) ? self.spec.primaryRegion : self.spec.regions[0].name) == (has(oldSelf.spec.primaryRegion) ? oldSelf.spec.primaryRegion : oldSelf.spec.regions[0].name)")
+#[kube(validation = Rule::new(schema::once_begun("(has(self.spec.deployment) && has(self.spec.deployment.atlas)) || (has(self.spec.primaryRegion) ? self.spec.primaryRegion : self.spec.regions[0].name) == (has(oldSelf.spec.primaryRegion) ? oldSelf.spec.primaryRegion : oldSelf.spec.regions[0].name)"))
         .message("spec.primaryRegion is immutable once the creation of the database has begun, except on atlas")
         .field_path(".spec.primaryRegion")
         .reason(Reason::FieldValueForbidden))]
-#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || !has(oldSelf.spec.deployment) || has(self.spec.deployment)")
+#[kube(validation = Rule::new(schema::once_begun("!has(oldSelf.spec.deployment) || has(self.spec.deployment)"))
         .message("spec.deployment cannot be removed once the creation of the database has begun: to let go of the database, delete this object with deletionPolicy: Retain")
         .field_path(".spec.deployment")
         .reason(Reason::FieldValueForbidden))]
-#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || !has(oldSelf.spec.deployment) || !has(oldSelf.spec.deployment.astra) || !has(self.spec.deployment) || !has(self.spec.deployment.astra) || (self.spec.deployment.astra.name == oldSelf.spec.deployment.astra.name && has(self.spec.deployment.astra.tier) == has(oldSelf.spec.deployment.astra.tier) && (!has(self.spec.deployment.astra.tier) || self.spec.deployment.astra.tier == oldSelf.spec.deployment.astra.tier) && self.spec.deployment.astra.capacityUnits == oldSelf.spec.deployment.astra.capacityUnits && has(self.spec.deployment.astra.keyspace) == has(oldSelf.spec.deployment.astra.keyspace) && (!has(self.spec.deployment.astra.keyspace) || self.spec.deployment.astra.keyspace == oldSelf.spec.deployment.astra.keyspace) && has(self.spec.deployment.astra.databaseType) == has(oldSelf.spec.deployment.astra.databaseType) && (!has(self.spec.deployment.astra.databaseType) || self.spec.deployment.astra.databaseType == oldSelf.spec.deployment.astra.databaseType))")
+#[kube(validation = Rule::new(schema::once_begun_fixed("astra", &["name", "capacityUnits"], &["tier", "keyspace", "databaseType"]))
         .message("spec.deployment.astra: name, tier, capacityUnits, keyspace and databaseType are immutable once the creation of the database has begun")
         .field_path(".spec.deployment.astra")
         .reason(Reason::FieldValueForbidden))]
-#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || !has(oldSelf.spec.deployment) || !has(oldSelf.spec.deployment.atlas) || !has(self.spec.deployment) || !has(self.spec.deployment.atlas) || (self.spec.deployment.atlas.name == oldSelf.spec.deployment.atlas.name && has(self.spec.deployment.atlas.projectId) == has(oldSelf.spec.deployment.atlas.projectId) && (!has(self.spec.deployment.atlas.projectId) || self.spec.deployment.atlas.projectId == oldSelf.spec.deployment.atlas.projectId) && has(self.spec.deployment.atlas.instanceSize) == has(oldSelf.spec.deployment.atlas.instanceSize) && (!has(self.spec.deployment.atlas.instanceSize) || self.spec.deployment.atlas.instanceSize == oldSelf.spec.deployment.atlas.instanceSize) && has(self.spec.deployment.atlas.diskSizeGb) == has(oldSelf.spec.deployment.atlas.diskSizeGb) && (!has(self.spec.deployment.atlas.diskSizeGb) || self.spec.deployment.atlas.diskSizeGb == oldSelf.spec.deployment.atlas.diskSizeGb) && has(self.spec.deployment.atlas.mongoDbMajorVersion) == has(oldSelf.spec.deployment.atlas.mongoDbMajorVersion) && (!has(self.spec.deployment.atlas.mongoDbMajorVersion) || self.spec.deployment.atlas.mongoDbMajorVersion == oldSelf.spec.deployment.atlas.mongoDbMajorVersion) && self.spec.deployment.atlas.backupEnabled == oldSelf.spec.deployment.atlas.backupEnabled)")
+#[kube(validation = Rule::new(schema::once_begun_fixed("atlas", &["name", "backupEnabled"], &["projectId", "instanceSize", "diskSizeGb", "mongoDbMajorVersion"]))
         .message("spec.deployment.atlas: name, projectId, instanceSize, diskSizeGb, mongoDbMajorVersion and backupEnabled are immutable once the creation of the cluster has begun")
         .field_path(".spec.deployment.atlas")
         .reason(Reason::FieldValueForbidden))]
-#[kube(validation = Rule::new("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || !has(oldSelf.spec.deployment) || !has(oldSelf.spec.deployment.singleStore) || !has(self.spec.deployment) || !has(self.spec.deployment.singleStore) || (self.spec.deployment.singleStore.name == oldSelf.spec.deployment.singleStore.name && self.spec.deployment.singleStore.mode == oldSelf.spec.deployment.singleStore.mode && has(self.spec.deployment.singleStore.projectId) == has(oldSelf.spec.deployment.singleStore.projectId) && (!has(self.spec.deployment.singleStore.projectId) || self.spec.deployment.singleStore.projectId == oldSelf.spec.deployment.singleStore.projectId) && has(self.spec.deployment.singleStore.firewallRanges) == has(oldSelf.spec.deployment.singleStore.firewallRanges) && (!has(self.spec.deployment.singleStore.firewallRanges) || self.spec.deployment.singleStore.firewallRanges == oldSelf.spec.deployment.singleStore.firewallRanges) && has(self.spec.deployment.singleStore.adminPasswordSecretRef) == has(oldSelf.spec.deployment.singleStore.adminPasswordSecretRef) && (!has(self.spec.deployment.singleStore.adminPasswordSecretRef) || self.spec.deployment.singleStore.adminPasswordSecretRef == oldSelf.spec.deployment.singleStore.adminPasswordSecretRef) && has(self.spec.deployment.singleStore.replication) == has(oldSelf.spec.deployment.singleStore.replication) && (!has(self.spec.deployment.singleStore.replication) || self.spec.deployment.singleStore.replication == oldSelf.spec.deployment.singleStore.replication))")
-        .message("spec.deployment.singleStore: name, mode, projectId, firewallRanges, adminPasswordSecretRef and replication are immutable once the creation of the group has begun")
+#[kube(validation = Rule::new(schema::once_begun_fixed("singleStore", &["name", "mode"], &["projectId", "firewallRanges", "adminPasswordSecretRef"]))
+        .message("spec.deployment.singleStore: name, mode, projectId, firewallRanges and adminPasswordSecretRef are immutable once the creation of the group has begun")
         .field_path(".spec.deployment.singleStore")
         .reason(Reason::FieldValueForbidden))]
 #[kube(validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.upstreamId) || !has(self.spec.deployment) || !has(self.spec.deployment.astra) || !has(self.spec.deployment.astra.databaseId) || self.spec.deployment.astra.databaseId == oldSelf.status.upstreamId")
@@ -113,7 +92,11 @@ use super::{Deployment, EncryptedClusterStatus, schema};
         .message("spec.deployment.singleStore.workspaceGroupId must be status.upstreamId once that is there: another group needs another EncryptedCluster")
         .field_path(".spec.deployment.singleStore.workspaceGroupId")
         .reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = Rule::new("self.regions.size() == 1 || has(self.primaryRegion)")
+#[kube(validation = Rule::new(schema::once_begun("(has(self.spec.backupKeyRef) == has(oldSelf.spec.backupKeyRef) && (!has(self.spec.backupKeyRef) || self.spec.backupKeyRef == oldSelf.spec.backupKeyRef))"))
+        .message("spec.backupKeyRef is immutable once the creation of the database has begun: backups cannot be moved to another key")
+        .field_path(".spec.backupKeyRef")
+        .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.regions.size() <= 1 || has(self.primaryRegion)")
         .message("spec.primaryRegion is required with more than one region")
         .field_path(".primaryRegion")
         .reason(Reason::FieldValueRequired))]
@@ -173,9 +156,9 @@ pub struct EncryptedClusterSpec {
     pub deployment: Option<Deployment>,
 
     /// What happens to the database when this object is deleted or a region is removed from it. Retain (default): it
-    /// stays. Delete: it is deleted with its data, once the annotation cmk-operator.io/confirm-deletion holds the
-    /// token that status shows. Databases that the operator did not create are always retained, so Delete is refused
-    /// together with the id of an existing one.
+    /// stays. Delete: it is deleted with its data, once the annotation cmk-operator.io/confirm-deletion holds the token
+    /// that status shows. Databases that the operator did not create are always retained, so Delete is refused together
+    /// with the id of an existing one.
     #[serde(default)]
     pub deletion_policy: ClusterDeletionPolicy,
 }

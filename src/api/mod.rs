@@ -7,6 +7,11 @@
 //! Absent on purpose: decisions, clocks and clients. What a field means to the planner is said where the planner
 //! converts it; here stands what it means to the person who writes it.
 
+#![allow(
+    clippy::doc_markdown,
+    rustdoc::bare_urls,
+    reason = "the docs of fields are what `kubectl explain` prints, as plain text"
+)]
 #![expect(
     unreachable_pub,
     reason = "KubeSchema copies each struct into a function of its own, where `pub` reaches nobody"
@@ -27,31 +32,27 @@ mod schema;
 pub mod upstream;
 
 pub use customer_key::{
-    AllowedNamespaces, AwsAccount, CustomerKey, CustomerKeySpec, KeyDeletionPolicy, KeyRegion,
-    KeySettings, LabelRequirement, LabelSelector, ManagementPolicy, MultiRegion, NamespacesFrom,
-    Rotation, SelectorOperator,
+    AllowedNamespaces, AwsAccount, CustomerKey, CustomerKeySpec, KeyDeletionPolicy, KeyRegion, KeySettings,
+    LabelRequirement, LabelSelector, ManagementPolicy, MultiRegion, NamespacesFrom, Rotation, SelectorOperator,
 };
 pub use customer_key_status::{
     AwsStatus, CreationIntent, CustomerKeyStatus, DeletionStatus, KeyRegionStatus, MultiRegionRole,
     RegistrationAttempt, RotationStatus, SurplusKey, UsedBy,
 };
 pub use deployment::{
-    AstraDeployment, AtlasDeployment, AtlasRegionNodes, Attestation, Deployment, ExistingPolicy,
-    HandOffMode, PasswordSecretRef, Replication, SingleStoreDeployment, VectorType, Workspace,
+    AstraDeployment, AtlasDeployment, AtlasRegionNodes, Attestation, Deployment, ExistingPolicy, HandOffMode,
+    PasswordSecretRef, Replication, SingleStoreDeployment, VectorType, Workspace,
 };
 pub use encrypted_cluster::{
     ClusterDeletionPolicy, ClusterRegion, CustomerKeyRef, EncryptedCluster, EncryptedClusterSpec,
 };
 pub use encrypted_cluster_status::{
-    ClusterCreation, ClusterRegionStatus, CreationKind, EncryptedClusterStatus, Endpoint,
-    GateCheck, GateStatus, HumanStep, KeyClaim,
+    ClusterCreation, ClusterRegionStatus, CreationKind, EncryptedClusterStatus, Endpoint, GateCheck, GateStatus,
+    HumanStep, KeyClaim,
 };
-pub use policy::{
-    ConditionMap, Effect, ForeignStatements, PolicyDocument, PolicySpec, Principals, Statement,
-};
+pub use policy::{ConditionMap, Effect, ForeignStatements, PolicyDocument, PolicySpec, Principals, Statement};
 pub use upstream::{
-    AstraDatabaseType, AstraUpstream, AtlasRole, AtlasUpstream, CreateRole, SecretRef,
-    SingleStoreUpstream, Upstream,
+    AstraDatabaseType, AstraUpstream, AtlasRole, AtlasUpstream, CreateRole, SecretRef, SingleStoreUpstream, Upstream,
 };
 
 /// The API group of both kinds.
@@ -89,11 +90,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![CustomerKey::crd(), EncryptedCluster::crd()];
     for crd in &mut crds {
         for version in &mut crd.spec.versions {
-            if let Some(root) = version
-                .schema
-                .as_mut()
-                .and_then(|schema| schema.open_api_v3_schema.as_mut())
-            {
+            if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
                 schema::join_lines(root);
             }
         }
@@ -103,21 +100,11 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 
 /// The generated files of `crds/`: file name and content.
 pub fn crd_files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
-    all()
-        .iter()
-        .map(|crd| {
-            Ok((
-                format!("{}.yaml", crd.spec.names.plural),
-                serde_saphyr::to_string(crd)?,
-            ))
-        })
-        .collect()
+    all().iter().map(|crd| Ok((format!("{}.yaml", crd.spec.names.plural), serde_saphyr::to_string(crd)?))).collect()
 }
 
 /// Every CRD as one stream of YAML documents, as `cmk-operator crds` prints it.
 pub fn crds_yaml() -> Result<String, serde_saphyr::ser::Error> {
-    Ok(crd_files()?
-        .into_iter()
-        .map(|(_, yaml)| format!("---\n{yaml}"))
-        .collect())
+    let documents: Vec<String> = crd_files()?.into_iter().map(|(_, yaml)| yaml).collect();
+    Ok(format!("---\n{}", documents.join("---\n")))
 }

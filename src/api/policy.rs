@@ -19,8 +19,7 @@ pub type ConditionMap = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.statements) || !has(self.documents) || self.statements.all(s, !self.documents.exists(d, d.name == s.name))")
         .message("spec.policy.documents[].name must differ from every spec.policy.statements[].name: the policy tells them apart by name")
-        .field_path(".documents")
-        .reason(Reason::FieldValueDuplicate))]
+        .field_path(".documents"))]
 pub struct PolicySpec {
     /// ARNs of IAM roles, users or accounts that may administer the key, but not use it. At most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -46,9 +45,8 @@ pub struct PolicySpec {
     pub foreign_statements: ForeignStatements,
 
     /// Whether the statement that lets the account's IAM policies govern the key ("Enable IAM User Permissions") is
-    /// added to adopted keys that lack it. Default: false. Keys that the operator makes always have it: without it
-    /// a key can become unmanageable
-    /// (https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html).
+    /// added to adopted keys that lack it. Default: false. Keys that the operator makes always have it: without it a
+    /// key can become unmanageable (https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html).
     #[serde(default)]
     pub ensure_root: bool,
 
@@ -96,21 +94,19 @@ pub struct Statement {
 
     /// KMS actions such as kms:Decrypt; a trailing * is allowed. 1 to 64.
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(
-        length(min = 1, max = 64),
-        inner(length(max = 64), regex(pattern = r"^kms:(\*|[A-Za-z]+\*?)$"))
-    )]
+    #[schemars(length(min = 1, max = 64), inner(length(max = 64), regex(pattern = r"^kms:(\*|[A-Za-z]+\*?)$")))]
     pub actions: Vec<String>,
 
-    /// Conditions as in a key policy: operator, then context key, then values, for example
-    /// StringEquals: {"kms:ViaService": ["s3.us-east-1.amazonaws.com"]}. Default: none.
+    /// Conditions as in a key policy: operator, then context key, then the list of values, for example StringEquals,
+    /// kms:ViaService, s3.us-east-1.amazonaws.com. At most 16 operators, 16 keys of each and 64 values of each.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: ConditionMap,
 
     /// Whether the statement may give a principal of another account more than the use of the key (administration,
-    /// grants without the condition kms:GrantIsForAWSResource, kms:*). Default: false: such a statement is refused
-    /// with the reason PolicyRisky.
+    /// grants without the condition kms:GrantIsForAWSResource, kms:*). Default: false: such a statement is refused with
+    /// the reason PolicyRisky.
     #[serde(default)]
     pub accept_risk: bool,
 }
@@ -142,10 +138,7 @@ pub struct Principals {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(
         length(max = 32),
-        inner(
-            length(max = 128),
-            regex(pattern = r"^[a-z0-9-]+(\.[a-z0-9-]+)*\.amazonaws\.com(\.cn)?$")
-        )
+        inner(length(max = 128), regex(pattern = r"^[a-z0-9-]+(\.[a-z0-9-]+)*\.amazonaws\.com(\.cn)?$"))
     )]
     pub service: Vec<String>,
 }

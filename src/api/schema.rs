@@ -12,8 +12,7 @@ pub(super) const ACCOUNT: &str = "^[0-9]{12}$";
 /// The ARN of a KMS key (not of an alias).
 pub(super) const KEY_ARN: &str = "^arn:aws(-cn|-us-gov)?:kms:[a-z0-9-]{1,32}:[0-9]{12}:key/(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$";
 /// The ARN of an IAM role.
-pub(super) const ROLE_ARN: &str =
-    "^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$";
+pub(super) const ROLE_ARN: &str = "^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$";
 /// The ARN of a key administrator: an account, a role or a user.
 pub(super) const ADMINISTRATOR_ARN: &str =
     "^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:(root|(role|user)/[A-Za-z0-9+=,.@_/-]{1,576})$";
@@ -24,10 +23,28 @@ pub(super) const UUID: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
 /// An Atlas project id.
 pub(super) const ATLAS_ID: &str = "^[0-9a-f]{24}$";
 /// The name of a Kubernetes object that may hold dots.
-pub(super) const SUBDOMAIN: &str =
-    "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+pub(super) const SUBDOMAIN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// A DNS label: the name of a namespace, of an object of ours, of a statement.
 pub(super) const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+
+/// A rule of an `EncryptedCluster` that holds once the creation of its database has begun. Until then the author may
+/// still mend what the cloud refused. The intent is written against the version of the spec that it was decided on,
+/// so nothing changes between the decision and the record of it.
+pub(super) fn once_begun(rule: &str) -> String {
+    format!("!has(oldSelf.status) || !(has(oldSelf.status.upstreamId) || has(oldSelf.status.creation)) || {rule}")
+}
+
+/// As [`once_begun`]: these fields of the deployment to a cloud stay as they are, the optional ones absent or present.
+pub(super) fn once_begun_fixed(cloud: &str, fields: &[&str], optional: &[&str]) -> String {
+    let new = format!("self.spec.deployment.{cloud}");
+    let old = format!("oldSelf.spec.deployment.{cloud}");
+    let mut same: Vec<String> = fields.iter().map(|field| format!("{new}.{field} == {old}.{field}")).collect();
+    same.extend(optional.iter().map(|field| {
+        format!("has({new}.{field}) == has({old}.{field}) && (!has({new}.{field}) || {new}.{field} == {old}.{field})")
+    }));
+    let deployed = |object: &str| format!("!has({object}.spec.deployment) || !has({object}.spec.deployment.{cloud})");
+    once_begun(&format!("{} || {} || ({})", deployed("oldSelf"), deployed("self"), same.join(" && ")))
+}
 
 /// `operator -> context key -> values`, as in a key policy's `Condition`.
 pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
@@ -53,7 +70,11 @@ pub(super) fn tags(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": 40,
-        "additionalProperties": { "type": "string", "maxLength": 256 }
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": 256,
+            "pattern": r"^[\p{L}\p{Z}\p{N}_.:/=+@-]*$"
+        }
     })
 }
 
@@ -70,17 +91,10 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
 /// Empty lines stay: they part paragraphs.
 pub(super) fn join_lines(schema: &mut JSONSchemaProps) {
     if let Some(description) = &mut schema.description {
-        let paragraphs: Vec<String> = description
-            .split("\n\n")
-            .map(|text| text.replace('\n', " "))
-            .collect();
+        let paragraphs: Vec<String> = description.split("\n\n").map(|text| text.replace('\n', " ")).collect();
         *description = paragraphs.join("\n\n");
     }
-    for property in schema
-        .properties
-        .iter_mut()
-        .flat_map(|properties| properties.values_mut())
-    {
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
         join_lines(property);
     }
     match schema.items.as_mut() {

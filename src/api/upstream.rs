@@ -8,9 +8,9 @@ use super::schema;
 
 /// The database cloud that encrypts with this key: exactly one of astra, atlas, singleStore.
 ///
-/// Cloud and scope are immutable, because a registration with a cloud cannot be moved. There is no endpoint here
-/// on purpose: where the clouds are reached is a flag of the operator, so that nobody who writes YAML can send a
-/// token somewhere else.
+/// Cloud and scope are immutable, because a registration with a cloud cannot be moved. There is no endpoint here on
+/// purpose: where the clouds are reached is a flag of the operator, so that nobody who writes YAML can send a token
+/// somewhere else.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.astra), has(self.atlas), has(self.singleStore)].exists_one(x, x)")
@@ -60,11 +60,11 @@ pub struct AstraUpstream {
         .reason(Reason::FieldValueForbidden))]
     pub database_type: AstraDatabaseType,
 
-    /// Name of the IAM role in Astra's AWS accounts that the key policy lets use the key. Default: creator, which
-    /// is what Astra documents for Classic
-    /// (https://docs.datastax.com/en/astra-db-classic/administration/customer-keys-aws.html); for Serverless it is
-    /// not documented, so compare it with the policy that the portal shows. With a wrong name Astra cannot use the
-    /// key. Immutable.
+    /// Name of the IAM role in Astra's AWS accounts that the key policy lets use the key. Default: creator, which is
+    /// what Astra documents for Classic
+    /// (https://docs.datastax.com/en/astra-db-classic/administration/customer-keys-aws.html); for Serverless it is not
+    /// documented, so compare it with the policy that the portal shows. With a wrong name Astra cannot use the key.
+    /// Immutable.
     #[serde(default = "creator")]
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9+=,.@_-]+$"))]
     #[x_kube(validation = Rule::new("self == oldSelf")
@@ -72,8 +72,8 @@ pub struct AstraUpstream {
         .reason(Reason::FieldValueForbidden))]
     pub principal_role: String,
 
-    /// Secret in this namespace with the key "token": an Astra application token (AstraCS:...) that may read and
-    /// write customer keys and list databases.
+    /// Secret in this namespace with the key "token": an Astra application token (AstraCS:...) that may read and write
+    /// customer keys and list databases.
     pub credentials_secret_ref: SecretRef,
 }
 
@@ -100,20 +100,20 @@ pub struct AtlasUpstream {
     /// The IAM role of yours that Atlas assumes to use the key.
     pub role: AtlasRole,
 
-    /// Secret in this namespace with either the keys "clientId" and "clientSecret" (a service account, recommended)
-    /// or "publicKey" and "privateKey" (an API key). It needs the role Project Owner, which Atlas demands for
-    /// setting a customer key.
+    /// Secret in this namespace with either the keys "clientId" and "clientSecret" (a service account, recommended) or
+    /// "publicKey" and "privateKey" (an API key). It needs the role Project Owner, which Atlas demands for setting a
+    /// customer key.
     pub credentials_secret_ref: SecretRef,
 
-    /// Whether the key policy lets the role use the key only from the addresses that Atlas publishes for its
-    /// control plane and for this project's clusters. Default: false. The operator follows the addresses as Atlas
-    /// changes them; between such a change and the next look Atlas may fail to reach the key.
+    /// Whether the key policy lets the role use the key only from the addresses that Atlas publishes for its control
+    /// plane and for this project's clusters. Default: false. The operator follows the addresses as Atlas changes them;
+    /// between such a change and the next look Atlas may fail to reach the key.
     #[serde(default)]
     pub restrict_source_ips: bool,
 
-    /// Whether the operator may replace a customer key that this project uses through an access key pair (the old
-    /// way) by one used through the role. Default: false: a project that is configured the old way is reported as a
-    /// conflict and left alone. Snapshots taken before keep needing the old key.
+    /// Whether the operator may replace a customer key that this project uses through an access key pair (the old way)
+    /// by one used through the role. Default: false: a project that is configured the old way is reported as a conflict
+    /// and left alone. Snapshots taken before keep needing the old key.
     #[serde(default)]
     pub switch_from_credentials: bool,
 }
@@ -124,14 +124,13 @@ pub struct AtlasUpstream {
 #[x_kube(validation = Rule::new("has(self.arn) != has(self.create)")
         .message("spec.upstream.atlas.role must have exactly one of arn, create"))]
 pub struct AtlasRole {
-    /// ARN of a role that exists. Its trust policy must name Atlas's AWS account and external id, which status
-    /// shows, and its permissions must allow kms:Encrypt, kms:Decrypt and kms:DescribeKey on the key.
+    /// ARN of a role that exists. Its trust policy must name Atlas's AWS account and external id, which status shows,
+    /// and its permissions must allow kms:Encrypt, kms:Decrypt and kms:DescribeKey on the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 640), regex(pattern = schema::ROLE_ARN))]
     pub arn: Option<String>,
 
-    /// Have the operator make the role, in spec.aws.accountId, under the path
-    /// /cmk-operator/INSTALLATION/NAMESPACE/.
+    /// Have the operator make the role, in spec.aws.accountId, under the path /cmk-operator/INSTALLATION/NAMESPACE/.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create: Option<CreateRole>,
 }
@@ -158,16 +157,15 @@ pub struct CreateRole {
         .field_path(".organizationId")
         .reason(Reason::FieldValueForbidden))]
 pub struct SingleStoreUpstream {
-    /// Id (UUID, lower case) of the SingleStore organization. Default: whichever the API key belongs to. When given,
-    /// an API key of another organization is refused. Immutable once set.
+    /// Id (UUID, lower case) of the SingleStore organization. Default: whichever the API key belongs to. When given, an
+    /// API key of another organization is refused. Immutable once set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub organization_id: Option<String>,
 
     /// Must be true. By it you say that you know: SingleStore offers no way to read back whether a workspace group is
-    /// encrypted with your key, so nothing here ever proves it; and revoking the key stops the workspaces at once
-    /// and may damage data
-    /// (https://docs.singlestore.com/cloud/security/encryption/customer-managed-encryption-keys/).
+    /// encrypted with your key, so nothing here ever proves it; and revoking the key stops the workspaces at once and
+    /// may damage data (https://docs.singlestore.com/cloud/security/encryption/customer-managed-encryption-keys/).
     #[x_kube(validation = Rule::new("self")
         .message("spec.upstream.singleStore.acknowledgeRisk must be true: SingleStore gives no proof that a group is encrypted with your key")
         .reason(Reason::FieldValueRequired))]

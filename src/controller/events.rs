@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 use tracing::warn;
 

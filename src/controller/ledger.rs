@@ -1,7 +1,7 @@
 //! The object's own record in Kubernetes: whole status writes and the finalizer, each against the version that was read.
 
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use serde_json::json;
 
 use crate::api::FINALIZER;

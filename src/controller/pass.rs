@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kube::api::Api;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
 use crate::api::parse::Invalid;

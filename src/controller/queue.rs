@@ -58,6 +58,8 @@ pub struct Options {
     pub stop_within: Duration,
     /// Decides the jitter of the back-off.
     pub seed: u64,
+    /// No pause after a failure is longer.
+    pub longest_delay: Duration,
 }
 
 impl Default for Options {
@@ -67,6 +69,7 @@ impl Default for Options {
             fresh_in_a_row: 4,
             stop_within: Duration::from_secs(30),
             seed: 0,
+            longest_delay: Duration::MAX,
         }
     }
 }
@@ -233,7 +236,7 @@ where
         });
         let finished = match next {
             Next::Failed(failure) => {
-                let delay = self.backoff.failed(key, failure, now);
+                let delay = self.backoff.failed(key, failure, now).min(self.options.longest_delay);
                 Finished::Again(due(now, delay, self.lane_of_retry(key, failure.class)))
             }
             Next::Done | Next::After(..) | Next::Gone => {

@@ -82,7 +82,12 @@ pub async fn run<A: KeyService + 'static, U: Upstream + 'static>(
     for name in ["crds", "leadership", "customerkeys", "encryptedclusters"] {
         readiness.missing(name, "not there yet");
     }
-    let options = queue::Options { concurrency: parts.concurrency, seed: u64::from(std::process::id()), ..queue::Options::default() };
+    let options = queue::Options {
+        concurrency: parts.concurrency,
+        seed: u64::from(std::process::id()),
+        longest_delay: parts.pacing.longest_backoff,
+        ..queue::Options::default()
+    };
     let (key_queue, keys) = queue::<ObjectName>(options, Arc::clone(&parts.clock));
     let (cluster_queue, clusters) = queue::<ObjectName>(options, Arc::clone(&parts.clock));
     let leadership = Arc::new(match &parts.election {

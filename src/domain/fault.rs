@@ -23,6 +23,21 @@ pub enum FaultClass {
     Terminal,
 }
 
+impl FaultClass {
+    /// The class as metrics and logs name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Throttled => "throttled",
+            Self::Conflict => "conflict",
+            Self::Settling => "settling",
+            Self::Refused => "refused",
+            Self::Invalid => "invalid",
+            Self::Terminal => "terminal",
+        }
+    }
+}
+
 /// Whether the call that failed may have taken effect all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Applied {

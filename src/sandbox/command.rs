@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::astra::{AstraRegion, DatabaseType, OrgSettings};
 use super::iam::{Identity, Trust};
 use super::kms::KeyState;
 use super::policy::{self, Policy};
-use super::world::{Settings, World};
+use super::settings::Settings;
+use super::world::World;
 
 /// One act of somebody else: an administrator, the vendor, fate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,6 +20,8 @@ use super::world::{Settings, World};
 pub enum Command {
     /// Sets what holds for the world as a whole; what is not named goes back to its default.
     SetSettings(Settings),
+    /// Changes the settings that are named.
+    PatchSettings(Map<String, Value>),
     /// Disables a key.
     DisableKey {
         /// Key ARN.
@@ -32,7 +37,7 @@ pub enum Command {
         /// Key ARN.
         arn: String,
         /// Days from now.
-        window_days: i64,
+        window_days: i32,
     },
     /// Removes a key and its aliases at once.
     DeleteKey {
@@ -115,6 +120,13 @@ pub enum Command {
         /// Behaviour.
         settings: OrgSettings,
     },
+    /// Changes those of an organization's behaviours that are named.
+    PatchOrgSettings {
+        /// Organization id.
+        org: String,
+        /// Fields of [`OrgSettings`].
+        settings: Map<String, Value>,
+    },
     /// Sets the vendor's accounts in a region, several if wanted; the region is made if unknown.
     SetAccounts {
         /// Organization id.
@@ -178,11 +190,27 @@ fn principal(arn: &str) -> Result<(&str, &str), String> {
     Ok((parts[4], parts[5]))
 }
 
+/// A value with some of its fields replaced.
+fn patched<T: Serialize + DeserializeOwned>(
+    current: &T,
+    patch: Map<String, Value>,
+) -> Result<T, String> {
+    let mut value = serde_json::to_value(current).map_err(|e| e.to_string())?;
+    for (name, new) in patch {
+        value[name] = new;
+    }
+    serde_json::from_value(value).map_err(|e| e.to_string())
+}
+
 impl World {
     /// Does it, or says what it did not find.
     pub fn command(&mut self, command: Command) -> Result<(), String> {
         match command {
             Command::SetSettings(settings) => self.set_settings(settings),
+            Command::PatchSettings(patch) => {
+                let settings = patched(self.settings(), patch)?;
+                self.set_settings(settings);
+            }
             Command::DisableKey { .. }
             | Command::EnableKey { .. }
             | Command::ScheduleKeyDeletion { .. }
@@ -191,12 +219,12 @@ impl World {
             | Command::SetTags { .. }
             | Command::SetAlias { .. } => return self.key_command(command),
             Command::CreatePrincipal { arn, trust } => {
-                let (account, resource) = principal(&arn)?;
-                self.create_principal(account, resource, trust);
+                if self.create_principal(&arn, trust).is_none() {
+                    return Err(format!("{arn} is not the ARN of a role or user"));
+                }
             }
             Command::DeletePrincipal { arn } => {
-                let (account, resource) = principal(&arn)?;
-                if !self.delete_principal(account, resource) {
+                if !self.delete_principal(&arn) {
                     return Err(format!("no principal {arn}"));
                 }
             }
@@ -232,21 +260,16 @@ impl World {
         let now_ms = self.now_ms();
         let (arn, found) = match command {
             Command::DisableKey { arn } => {
-                let found = self.edit_key(&arn, |k| k.state = KeyState::Disabled);
+                let found = self.edit_key(&arn, |k| k.set_state(KeyState::Disabled));
                 (arn, found)
             }
             Command::EnableKey { arn } => {
-                let found = self.edit_key(&arn, |k| {
-                    k.state = KeyState::Enabled;
-                    k.deletion_at_ms = None;
-                });
+                let found = self.edit_key(&arn, |k| k.set_state(KeyState::Enabled));
                 (arn, found)
             }
             Command::ScheduleKeyDeletion { arn, window_days } => {
-                let found = self.edit_key(&arn, |k| {
-                    k.state = KeyState::PendingDeletion;
-                    k.deletion_at_ms = Some(now_ms + window_days * 86_400_000);
-                });
+                let found =
+                    self.edit_key(&arn, |k| k.schedule_deletion(now_ms, window_days, false));
                 (arn, found)
             }
             Command::DeleteKey { arn } => {
@@ -310,6 +333,13 @@ impl World {
                 };
             }
             Command::SetOrgSettings { org, settings } => {
+                let found = self.edit_astra_org(&org, |o| *o.settings_mut() = settings);
+                (org, found)
+            }
+            Command::PatchOrgSettings { org, settings } => {
+                let current = self.astra.get(&org).map(|o| o.get().settings.clone());
+                let current = current.ok_or_else(|| format!("no organization {org}"))?;
+                let settings = patched(&current, settings)?;
                 let found = self.edit_astra_org(&org, |o| *o.settings_mut() = settings);
                 (org, found)
             }

@@ -12,19 +12,14 @@ impl World {
         let mut keys = Map::new();
         let mut aliases = Map::new();
         for ((account, region), home) in &self.kms {
-            for key in home.get().keys.values() {
-                keys.insert(key.arn.clone(), self.dump_key(account, region, key));
+            let home = home.get();
+            for (name, alias) in home.aliases.iter() {
+                let target = super::kms_arn(account, region, &format!("key/{}", alias.key_id));
+                aliases.insert(super::kms_arn(account, region, name), json!(target));
             }
-            for (name, alias) in &home.get().aliases {
-                let at = super::kms_arn(account, region, name);
-                aliases.insert(
-                    at,
-                    json!(super::kms_arn(
-                        account,
-                        region,
-                        &format!("key/{}", alias.key_id)
-                    )),
-                );
+            for key in home.keys.values() {
+                let names: Vec<&str> = home.aliases.of_key(&key.id).map(|(name, _)| name).collect();
+                keys.insert(key.arn.clone(), self.dump_key(account, region, key, &names));
             }
         }
         let orgs: Map<String, Value> = self
@@ -35,11 +30,8 @@ impl World {
         let principals: Vec<String> = self
             .iam
             .accounts()
-            .iter()
-            .flat_map(|(account, all)| {
-                all.keys()
-                    .map(move |r| format!("arn:aws:iam::{account}:{r}"))
-            })
+            .values()
+            .flat_map(|all| all.values().map(|p| p.arn.clone()))
             .collect();
         json!({
             "now_ms": self.now_ms, "settings": self.settings, "keys": keys, "aliases": aliases,
@@ -47,16 +39,8 @@ impl World {
         })
     }
 
-    fn dump_key(&self, account: &str, region: &str, key: &Key) -> Value {
-        let text = key.policy.render(&self.iam);
-        let policy = serde_json::from_str::<Value>(&text).unwrap_or(Value::String(text));
-        let home = self.kms.get(&(account.to_owned(), region.to_owned()));
-        let aliases: Vec<&String> = home
-            .into_iter()
-            .flat_map(|h| h.get().aliases.iter())
-            .filter(|(_, a)| a.key_id == key.id)
-            .map(|(name, _)| name)
-            .collect();
+    fn dump_key(&self, account: &str, region: &str, key: &Key, aliases: &[&str]) -> Value {
+        let policy = key.policy.shown(&self.iam);
         json!({
             "account": account, "region": region, "id": key.id, "created_at_ms": key.created_at_ms,
             "state": key.state, "deletion_at_ms": key.deletion_at_ms, "description": key.description,

@@ -57,6 +57,8 @@ pub enum Fault {
     },
     /// Applied, then the connection is cut with no reply.
     AppliedButLost,
+    /// Applied, then the connection breaks in the middle of the reply. In process the same as `AppliedButLost`.
+    PartialReply,
     /// The connection is cut; nothing is applied.
     LostBefore,
     /// An internal error of the service.

@@ -46,6 +46,7 @@ impl Identity {
 /// A user or a role.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(super) struct Principal {
+    pub(super) arn: String,
     /// `AROA...` or `AIDA...`: new with every creation, so a namesake is somebody else.
     pub(super) unique_id: String,
     pub(super) created_at_ms: i64,
@@ -111,7 +112,7 @@ impl Iam {
     pub(super) fn ensure_account(&mut self, account: &str) {
         if !self.accounts.contains_key(account) {
             self.accounts.insert(account.into(), BTreeMap::new());
-            self.create(account, "user/sandbox", None, 0);
+            self.create(&Identity::of_account(account).arn, None, 0);
         }
     }
 
@@ -119,13 +120,9 @@ impl Iam {
         self.accounts.contains_key(account)
     }
 
-    pub(super) fn create(
-        &mut self,
-        account: &str,
-        resource: &str,
-        trust: Option<Trust>,
-        now_ms: i64,
-    ) -> String {
+    /// Creates a principal, as somebody new if the ARN was taken.
+    pub(super) fn create(&mut self, arn: &str, trust: Option<Trust>, now_ms: i64) -> String {
+        let [_, _, _, _, account, resource] = arn_parts(arn).unwrap_or([""; 6]);
         self.made += 1;
         let prefix = if resource.starts_with("role/") {
             "AROA"
@@ -134,6 +131,7 @@ impl Iam {
         };
         let unique_id = unique_id(prefix, self.seed, self.made);
         let principal = Principal {
+            arn: arn.to_owned(),
             unique_id: unique_id.clone(),
             created_at_ms: now_ms,
             trust,
@@ -145,10 +143,10 @@ impl Iam {
         unique_id
     }
 
-    pub(super) fn delete(&mut self, account: &str, resource: &str) -> bool {
-        self.accounts
-            .get_mut(account)
-            .is_some_and(|p| p.remove(resource).is_some())
+    pub(super) fn delete(&mut self, arn: &str) -> bool {
+        arn_parts(arn)
+            .and_then(|p| self.accounts.get_mut(p[4])?.remove(p[5]))
+            .is_some()
     }
 
     pub(super) fn add_access_key(&mut self, id: &str, identity: Identity) {
@@ -237,10 +235,8 @@ impl Iam {
 
     /// The ARN behind a unique id, while its owner exists.
     pub(super) fn arn_of(&self, unique: &str) -> Option<String> {
-        self.accounts.iter().find_map(|(account, all)| {
-            let (resource, _) = all.iter().find(|(_, p)| p.unique_id == unique)?;
-            Some(format!("arn:aws:iam::{account}:{resource}"))
-        })
+        let mut all = self.accounts.values().flat_map(BTreeMap::values);
+        all.find(|p| p.unique_id == unique).map(|p| p.arn.clone())
     }
 
     /// The unique id of a caller, as a stored policy names it; its ARN where it is not simulated.

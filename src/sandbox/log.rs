@@ -33,6 +33,9 @@ pub struct Entry {
     pub applied: bool,
     /// The fault rule that hit it.
     pub fault: Option<u32>,
+    /// What an auditor would want to know: `bypass_policy_lockout_safety_check`, or `unencrypted` for a deployment
+    /// that is not under a registered key.
+    pub note: Option<&'static str>,
     /// Reads: the age in ms of the state that was served, 0 for the present.
     pub age_ms: i64,
 }

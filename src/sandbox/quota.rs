@@ -41,6 +41,7 @@ fn published(operation: &str) -> Option<u32> {
         | "CancelKeyDeletion"
         | "DisableKeyRotation"
         | "ReplicateKey"
+        | "UpdatePrimaryRegion"
         | "UntagResource"
         | "UpdateKeyDescription" => 5,
         "TagResource" => 10,

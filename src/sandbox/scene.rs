@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::astra::{AstraRegion, OrgSettings};
 use super::iam::Identity;
-use super::world::{Settings, World};
+use super::settings::Settings;
+use super::world::World;
 
 /// The AWS account of the default world.
 pub const ACCOUNT: &str = "111111111111";

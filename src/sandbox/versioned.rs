@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// More versions than this are never kept; a stale read then gets the oldest one left.
-const MOST_VERSIONS: usize = 64;
+const MOST_VERSIONS: usize = 256;
 
 /// The present value and its recent past. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

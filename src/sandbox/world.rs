@@ -3,42 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::astra::Org;
 use super::failure::{Failure, ServiceError};
 use super::fault::{Access, Called, Fault, Faults, Rule};
 use super::iam::{Iam, Identity, KeyRefused, Trust};
-use super::ident::pick;
+use super::ident::{arn_parts, pick};
 use super::kms::KmsRegion;
 use super::log::{Entry, Log};
-use super::quota::{Buckets, Quotas};
+use super::quota::Buckets;
+use super::settings::Settings;
 use super::versioned::Versioned;
-
-/// What can be set about a world as a whole. Times are simulated milliseconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// Each KMS read is served from a state up to this old, chosen anew (and deterministically) for each read:
-    /// reads are eventual and not monotonic (KMS guide, "AWS KMS eventual consistency").
-    pub kms_read_lag_ms: i64,
-    /// Each Astra read likewise.
-    pub astra_read_lag_ms: i64,
-    /// A database is missing from lists until it is this old; reading it by id works.
-    pub astra_list_lag_ms: i64,
-    /// `GetResources` shows the tags of this long ago.
-    pub tag_index_lag_ms: i64,
-    /// A new IAM principal is invalid in a key policy until it is this old.
-    pub principal_lag_ms: i64,
-    /// States are remembered for at least this long, for stale reads.
-    pub history_ms: i64,
-    /// Request quotas of AWS.
-    pub quotas: Quotas,
-    /// Keys per account and region (100,000 on AWS); absent: no limit.
-    pub key_limit: Option<usize>,
-    /// Seed of ids and of the choice of stale reads.
-    pub seed: u64,
-}
 
 /// The services with an address of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +53,12 @@ pub(super) struct Link {
     pub(super) wire: bool,
     /// Real milliseconds the present reply is to be held back.
     pub(super) delay_ms: u64,
+    /// The present reply breaks off in the middle.
+    pub(super) partial: bool,
     /// What the present call turned out to be about.
     pub(super) touched: Option<String>,
+    /// What is remarkable about the present call.
+    pub(super) note: Option<&'static str>,
     requests: u64,
 }
 
@@ -102,6 +80,8 @@ pub struct World {
     pub(super) now_ms: i64,
     pub(super) settings: Settings,
     pub(super) made: u64,
+    /// The next moment at which a key changes by itself, or one before it.
+    pub(super) next_wake_ms: i64,
     reads: u64,
     pub(super) iam: Arc<Iam>,
     /// (account, region) -> keys and aliases
@@ -121,6 +101,7 @@ impl World {
         Self {
             now_ms,
             made: 0,
+            next_wake_ms: i64::MAX,
             reads: 0,
             iam: Arc::new(Iam::new(settings.seed)),
             kms: BTreeMap::new(),
@@ -143,7 +124,7 @@ impl World {
     pub fn advance_to(&mut self, now_ms: i64) {
         if now_ms > self.now_ms {
             self.now_ms = now_ms;
-            self.purge_keys();
+            self.age_keys();
         }
     }
 
@@ -205,21 +186,22 @@ impl World {
         Arc::make_mut(&mut self.iam).add_access_key(access_key_id, identity);
     }
 
-    /// Creates (or re-creates, as somebody new) `role/<path><name>` or `user/<name>` and gives its unique id.
-    pub fn create_principal(
-        &mut self,
-        account: &str,
-        resource: &str,
-        trust: Option<Trust>,
-    ) -> String {
-        self.ensure_account(account);
+    /// Creates (or re-creates, as somebody new) a role or user by its ARN and gives its unique id; `None` if the
+    /// ARN is not that of a role or user.
+    pub fn create_principal(&mut self, arn: &str, trust: Option<Trust>) -> Option<String> {
+        let parts = arn_parts(arn)?;
+        let is_principal = parts[5].starts_with("role/") || parts[5].starts_with("user/");
+        if parts[2] != "iam" || !is_principal {
+            return None;
+        }
+        self.ensure_account(parts[4]);
         let now_ms = self.now_ms;
-        Arc::make_mut(&mut self.iam).create(account, resource, trust, now_ms)
+        Some(Arc::make_mut(&mut self.iam).create(arn, trust, now_ms))
     }
 
     /// Deletes a principal; policies that name it show its unique id from now on.
-    pub fn delete_principal(&mut self, account: &str, resource: &str) -> bool {
-        Arc::make_mut(&mut self.iam).delete(account, resource)
+    pub fn delete_principal(&mut self, arn: &str) -> bool {
+        Arc::make_mut(&mut self.iam).delete(arn)
     }
 
     /// Who an access key id stands for.
@@ -243,6 +225,13 @@ impl World {
         .unwrap_or(0)
     }
 
+    /// Marks the present call in the log if the lockout check was bypassed.
+    pub(super) fn note_bypass(&mut self, bypass: bool) {
+        if bypass {
+            self.link.note = Some("bypass_policy_lockout_safety_check");
+        }
+    }
+
     pub(super) fn next_id(&mut self) -> u64 {
         self.made += 1;
         self.made
@@ -256,7 +245,9 @@ impl World {
         body: impl FnOnce(&mut Self, i64) -> Result<T, ServiceError>,
     ) -> Result<T, Failure> {
         self.link.delay_ms = 0;
+        self.link.partial = false;
         self.link.touched = None;
+        self.link.note = None;
         let operation = format!("{}:{}", call.service.name(), call.operation);
         let called = Called {
             operation: &operation,
@@ -284,7 +275,12 @@ impl World {
                 message,
             }) => Err(ServiceError::new(*status, code.clone(), message.clone()).into()),
             Some(Fault::LostBefore) => Err(Failure::Lost),
-            Some(Fault::AppliedButLost) => {
+            Some(Fault::PartialReply) if self.link.wire => {
+                let result = run(self);
+                self.link.partial = true;
+                result
+            }
+            Some(Fault::AppliedButLost | Fault::PartialReply) => {
                 run(self).and(Err(Failure::Lost)).map_err(|_| Failure::Lost)
             }
             Some(Fault::Http500 { applied }) => {
@@ -313,7 +309,8 @@ impl World {
             }
         };
         if self.log.enabled {
-            let outcome = result.as_ref().err().map_or("ok", Failure::code).to_owned();
+            let told = result.as_ref().err().map_or("ok", Failure::code);
+            let outcome = if self.link.partial { "lost" } else { told }.to_owned();
             let resource = self
                 .link
                 .touched
@@ -332,6 +329,7 @@ impl World {
                 outcome,
                 applied,
                 fault: struck.map(|(id, _)| id),
+                note: self.link.note,
                 age_ms,
             });
         }
@@ -386,7 +384,11 @@ impl World {
             session: None,
         };
         if call.operation != "GetCallerIdentity" && self.iam.denies(&who, &action) {
-            return Err(super::kms::access_denied(&who, &action, &call.resource));
+            let error = super::kms::access_denied(&who, &action, &call.resource);
+            return Err(match call.service {
+                Service::Sts => ServiceError::new(403, "AccessDenied", error.message),
+                _ => error,
+            });
         }
         Ok(())
     }

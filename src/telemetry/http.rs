@@ -97,12 +97,12 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let (stopping, mut stopped) = tokio::sync::watch::channel(());
-    let server = axum::serve(listener, router(telemetry)).with_graceful_shutdown(async move {
+    let serving = axum::serve(listener, router(telemetry)).with_graceful_shutdown(async move {
         stop.await;
         drop(stopping);
     });
     tokio::select! {
-        served = server.into_future() => served,
+        done = serving.into_future() => done,
         () = async {
             // Resolves when the sender is dropped, that is at the stop.
             let _ = stopped.changed().await;

@@ -6,6 +6,8 @@
 //!   `cmk_abnormal`, which names objects so that an alert can; it is capped, and what did not fit is counted.
 //! - Recording never waits for anything but a short lock.
 
+mod labels;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -13,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
@@ -21,155 +22,17 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::labels::{
+    AbnormalLabels, KindLabels, LaneLabels, ObjectsLabels, OperationLabels, PassLabels,
+    RequestLabels, StepLabels,
+};
+pub use self::labels::{Kind, Object, PassOutcome, Ready, StepOutcome};
 use crate::clock::Clock;
 use crate::controller::queue::{Lane, QueueStats};
 use crate::leader::Leadership;
 
 /// How many abnormal states are shown with the names of their objects.
 pub const ABNORMAL_SHOWN: usize = 200;
-
-/// Declares a closed set of label values.
-macro_rules! label {
-    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$value_doc])* $value),+ }
-
-        impl $name {
-            /// Every value, so that a counter can start at zero instead of being absent.
-            pub const ALL: &'static [Self] = &[$(Self::$value),+];
-
-            /// The word in the metric.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$value => $word),+ }
-            }
-        }
-
-        impl EncodeLabelValue for $name {
-            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-                self.as_str().encode(encoder)
-            }
-        }
-    };
-}
-
-label! {
-    /// The kind of an object.
-    Kind {
-        /// A `CustomerKey`.
-        CustomerKey = "CustomerKey",
-        /// An `EncryptedCluster`.
-        EncryptedCluster = "EncryptedCluster",
-    }
-}
-
-label! {
-    /// How a pass ended.
-    PassOutcome {
-        /// Everything is as it should be.
-        Done = "done",
-        /// It waits for a cloud, a quota or a human.
-        Waiting = "waiting",
-        /// A fault ended it.
-        Failed = "failed",
-        /// Leadership or the stop ended it before it acted.
-        Cut = "cut",
-        /// The object is gone.
-        Gone = "gone",
-    }
-}
-
-label! {
-    /// How a step ended.
-    StepOutcome {
-        /// It took effect.
-        Done = "done",
-        /// A fault ended it.
-        Failed = "failed",
-        /// Nobody knows whether it took effect: the reply was lost.
-        Uncertain = "uncertain",
-        /// Its quota is used up for now; a slot is reserved.
-        Deferred = "deferred",
-    }
-}
-
-label! {
-    /// The status of the condition Ready.
-    Ready {
-        /// True.
-        True = "true",
-        /// False.
-        False = "false",
-        /// Unknown.
-        Unknown = "unknown",
-    }
-}
-
-impl EncodeLabelValue for Lane {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        self.as_str().encode(encoder)
-    }
-}
-
-/// An object, as far as metrics know it. Not a label where it isn't capped.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
-pub struct Object {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PassLabels {
-    kind: Kind,
-    outcome: PassOutcome,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabels {
-    kind: Kind,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StepLabels {
-    step: &'static str,
-    outcome: StepOutcome,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    service: &'static str,
-    operation: &'static str,
-    class: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OperationLabels {
-    service: &'static str,
-    operation: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LaneLabels {
-    kind: Kind,
-    lane: Lane,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ObjectsLabels {
-    kind: Kind,
-    ready: Ready,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AbnormalLabels {
-    #[prometheus(flatten)]
-    object: Object,
-    reason: &'static str,
-}
 
 /// A histogram with buckets of its own.
 #[derive(Clone, Copy)]
@@ -503,121 +366,4 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::ManualClock;
-    use crate::controller::queue::{Options, queue};
-    use crate::domain::moment::Moment;
-
-    fn text(metrics: &Metrics) -> String {
-        metrics.text(&ManualClock::new(Moment(0))).unwrap()
-    }
-
-    fn object(name: usize) -> Object {
-        Object {
-            kind: Kind::CustomerKey,
-            namespace: "keys".into(),
-            name: format!("k{name:03}"),
-        }
-    }
-
-    #[test]
-    fn every_name_and_label_is_as_documented() {
-        let metrics = Metrics::new("1.2.3", "abc");
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Moment(0)));
-        let (_handle, driver) = queue::<u32>(Options::default(), Arc::clone(&clock));
-        metrics.watch_queue(Kind::CustomerKey, driver.stats());
-        metrics.watch_leadership(Arc::new(Leadership::undisputed(clock)));
-        metrics.pass(
-            Kind::CustomerKey,
-            PassOutcome::Waiting,
-            Duration::from_millis(30),
-        );
-        metrics.step("CreateKey", StepOutcome::Uncertain);
-        metrics.request("kms", "CreateKey", "throttled", Duration::from_millis(30));
-        metrics.object(&object(1), Ready::False, &["PendingDeletion"]);
-        let text = text(&metrics);
-        for line in [
-            r#"cmk_passes_total{kind="CustomerKey",outcome="waiting"} 1"#,
-            r#"cmk_passes_total{kind="EncryptedCluster",outcome="failed"} 0"#,
-            r#"cmk_pass_duration_seconds_bucket{le="0.1",kind="CustomerKey"} 1"#,
-            r#"cmk_pass_panics_total{kind="CustomerKey"} 0"#,
-            r#"cmk_steps_total{step="CreateKey",outcome="uncertain"} 1"#,
-            r#"cmk_outside_requests_total{service="kms",operation="CreateKey",class="throttled"} 1"#,
-            r#"cmk_outside_request_duration_seconds_count{service="kms",operation="CreateKey"} 1"#,
-            r#"cmk_queue_depth{kind="CustomerKey",lane="fresh"} 0"#,
-            r#"cmk_queue_oldest_seconds{kind="CustomerKey"} 0.0"#,
-            r#"cmk_queue_in_flight{kind="CustomerKey"} 0"#,
-            r#"cmk_objects{kind="CustomerKey",ready="false"} 1"#,
-            r#"cmk_objects{kind="CustomerKey",ready="true"} 0"#,
-            r#"cmk_abnormal{kind="CustomerKey",namespace="keys",name="k001",reason="PendingDeletion"} 1"#,
-            "cmk_abnormal_dropped 0",
-            "cmk_leader 1",
-            r#"cmk_build_info{version="1.2.3",revision="abc"} 1"#,
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
-        }
-    }
-
-    #[test]
-    fn objects_are_counted_once_and_forgotten() {
-        let metrics = Metrics::new("", "");
-        let count = |ready| {
-            let labels = ObjectsLabels {
-                kind: Kind::CustomerKey,
-                ready,
-            };
-            metrics.objects.get_or_create(&labels).get()
-        };
-        for ready in [Ready::Unknown, Ready::False, Ready::True, Ready::True] {
-            metrics.object(&object(1), ready, &[]);
-        }
-        metrics.object(&object(2), Ready::False, &[]);
-        assert_eq!(
-            (
-                count(Ready::True),
-                count(Ready::False),
-                count(Ready::Unknown)
-            ),
-            (1, 1, 0)
-        );
-        metrics.forget(&object(1));
-        metrics.forget(&object(1));
-        assert_eq!((count(Ready::True), count(Ready::False)), (0, 1));
-    }
-
-    #[test]
-    fn abnormal_states_are_capped_and_move_up() {
-        let metrics = Metrics::new("", "");
-        let shown = || {
-            text(&metrics)
-                .lines()
-                .filter(|l| l.starts_with("cmk_abnormal{"))
-                .count()
-        };
-        for n in 0..ABNORMAL_SHOWN + 50 {
-            metrics.object(&object(n), Ready::False, &["Disabled"]);
-            metrics.object(&object(n), Ready::False, &["Disabled"]);
-        }
-        assert_eq!(
-            (shown(), metrics.abnormal_dropped.get()),
-            (ABNORMAL_SHOWN, 50)
-        );
-        for n in 0..30 {
-            metrics.object(&object(n), Ready::True, &[]);
-        }
-        assert_eq!(
-            (shown(), metrics.abnormal_dropped.get()),
-            (ABNORMAL_SHOWN, 20)
-        );
-        for n in 0..ABNORMAL_SHOWN + 50 {
-            metrics.forget(&object(n));
-        }
-        assert_eq!((shown(), metrics.abnormal_dropped.get()), (0, 0));
-
-        metrics.object(&object(1), Ready::False, &["Disabled", "PolicyContested"]);
-        metrics.object(&object(1), Ready::False, &["PolicyContested"]);
-        assert_eq!(shown(), 1);
-        assert!(text(&metrics).contains("PolicyContested"));
-    }
-}
+mod tests;

@@ -341,5 +341,4 @@ impl<K: Clone + Eq + Hash + Ord + Debug> Schedule<K> {
 }
 
 #[cfg(test)]
-#[path = "schedule_tests.rs"]
 mod tests;

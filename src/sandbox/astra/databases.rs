@@ -1,16 +1,15 @@
-//! Databases and their regions. Statuses follow from the simulated time; nothing runs in the background.
+//! The calls about databases and their regions.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::shown::{Database, Datacenter};
+use super::stored::{StoredDatabase, StoredDatacenter};
 use super::{Astra, DatabaseType, Org, refused};
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::fault::Access;
-use crate::sandbox::iam::Identity;
-use crate::sandbox::ident::{arn_parts, rfc3339, uuid};
-use crate::sandbox::kms::KeyState;
-use crate::sandbox::world::World;
+use crate::sandbox::ident::uuid;
 
 /// Body of a creation (`DatabaseInfoCreate` of the spec).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,233 +57,6 @@ pub struct ListDatabases {
     pub limit: Option<u32>,
 }
 
-/// A database in an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Database {
-    /// Uuid.
-    pub id: String,
-    /// Organization.
-    pub org_id: String,
-    /// Somebody.
-    pub owner_id: String,
-    /// What was asked for.
-    pub info: DatabaseInfo,
-    /// RFC 3339.
-    pub creation_time: String,
-    /// RFC 3339.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub termination_time: Option<String>,
-    /// `PENDING`, `INITIALIZING`, `ACTIVE`, `MAINTENANCE`, `ERROR`, `TERMINATING`, `TERMINATED`.
-    pub status: String,
-    /// What is possible now.
-    pub available_actions: Vec<&'static str>,
-    /// Text for the customer.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub message: String,
-}
-
-/// `DatabaseInfo` of the spec.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DatabaseInfo {
-    /// Name.
-    pub name: String,
-    /// First keyspace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keyspace: Option<String>,
-    /// `AWS`.
-    pub cloud_provider: &'static str,
-    /// Tier.
-    pub tier: String,
-    /// Capacity units.
-    pub capacity_units: i64,
-    /// Region of the creation.
-    pub region: String,
-    /// All regions.
-    pub datacenters: Vec<Datacenter>,
-    /// `vector`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub db_type: Option<String>,
-}
-
-/// A region of a database in an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Datacenter {
-    /// Id of the database and a number.
-    pub id: String,
-    /// `dc-1`.
-    pub name: String,
-    /// Tier.
-    pub tier: String,
-    /// `AWS`.
-    pub cloud_provider: &'static str,
-    /// Region.
-    pub region: String,
-    /// Status of this region alone.
-    pub status: String,
-    /// Capacity units.
-    pub capacity_units: i64,
-}
-
-/// A database as it really is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StoredDatabase {
-    /// Uuid.
-    pub id: String,
-    /// What was asked for.
-    pub asked: CreateDatabase,
-    /// Type, from the tier.
-    pub kind: DatabaseType,
-    /// Simulated time.
-    pub created_at_ms: i64,
-    /// When termination was asked for, and when it is over.
-    pub terminated_ms: Option<(i64, i64)>,
-    /// Regions, the first one is that of the creation.
-    pub datacenters: Vec<StoredDatacenter>,
-}
-
-/// A region of a database as it really is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct StoredDatacenter {
-    /// Id.
-    pub id: String,
-    /// Region.
-    pub region: String,
-    /// Simulated time.
-    pub created_at_ms: i64,
-    /// When it is (or was) `ACTIVE`.
-    pub ready_at_ms: i64,
-    /// When its removal is over.
-    pub terminated_at_ms: Option<i64>,
-    /// The customer's key at the moment of creation. `None`: NOT under the customer's key, and never will be.
-    pub encrypted_with: Option<String>,
-    /// Whether the vendor could use that key at that moment.
-    pub key_was_usable: bool,
-    /// Why it ended in `ERROR`.
-    pub failed: Option<String>,
-}
-
-impl StoredDatacenter {
-    fn gone(&self, now_ms: i64) -> bool {
-        self.terminated_at_ms.is_some_and(|at| at <= now_ms)
-    }
-
-    /// Its status at this moment.
-    pub fn status(&self, now_ms: i64) -> &'static str {
-        let (age, takes) = (
-            now_ms - self.created_at_ms,
-            self.ready_at_ms - self.created_at_ms,
-        );
-        if let Some(at) = self.terminated_at_ms {
-            if at <= now_ms {
-                "TERMINATED"
-            } else {
-                "TERMINATING"
-            }
-        } else if age * 3 < takes {
-            "PENDING"
-        } else if self.failed.is_some() {
-            "ERROR"
-        } else if age < takes {
-            "INITIALIZING"
-        } else {
-            "ACTIVE"
-        }
-    }
-}
-
-impl StoredDatabase {
-    /// Its status at this moment.
-    pub fn status(&self, now_ms: i64) -> &'static str {
-        if let Some((_, over)) = self.terminated_ms {
-            return if over <= now_ms {
-                "TERMINATED"
-            } else {
-                "TERMINATING"
-            };
-        }
-        let mut regions = self
-            .datacenters
-            .iter()
-            .filter(|d| !d.gone(now_ms))
-            .map(|d| d.status(now_ms));
-        let primary = regions.next().unwrap_or("ERROR");
-        if primary != "ACTIVE" {
-            return primary;
-        }
-        let others: Vec<_> = regions.collect();
-        if others.contains(&"ERROR") {
-            "ERROR"
-        } else if others.iter().all(|s| *s == "ACTIVE") {
-            "ACTIVE"
-        } else {
-            "MAINTENANCE"
-        }
-    }
-
-    fn shown(&self, org: &str, now_ms: i64) -> Database {
-        let status = self.status(now_ms);
-        let shown = |d: &StoredDatacenter| self.datacenter(d, now_ms);
-        let failed = self
-            .datacenters
-            .iter()
-            .find_map(|d| d.failed.clone().filter(|_| d.status(now_ms) == "ERROR"));
-        Database {
-            id: self.id.clone(),
-            org_id: org.to_owned(),
-            owner_id: "sandbox".into(),
-            info: DatabaseInfo {
-                name: self.asked.name.clone(),
-                keyspace: self.asked.keyspace.clone(),
-                cloud_provider: "AWS",
-                tier: self.asked.tier.clone(),
-                capacity_units: self.asked.capacity_units,
-                region: self.asked.region.clone(),
-                datacenters: self
-                    .datacenters
-                    .iter()
-                    .filter(|d| !d.gone(now_ms))
-                    .map(shown)
-                    .collect(),
-                db_type: self.asked.db_type.clone(),
-            },
-            creation_time: rfc3339(self.created_at_ms),
-            termination_time: self.terminated_ms.map(|(asked, _)| rfc3339(asked)),
-            status: status.into(),
-            available_actions: match status {
-                "ACTIVE" => vec![
-                    "getCreds",
-                    "addDatacenters",
-                    "terminateDatacenter",
-                    "terminate",
-                ],
-                "TERMINATING" | "TERMINATED" => vec![],
-                _ => vec!["terminate"],
-            },
-            message: failed.unwrap_or_default(),
-        }
-    }
-
-    fn datacenter(&self, d: &StoredDatacenter, now_ms: i64) -> Datacenter {
-        Datacenter {
-            id: d.id.clone(),
-            name: format!("dc-{}", d.id.rsplit('-').next().unwrap_or_default()),
-            tier: self.asked.tier.clone(),
-            cloud_provider: "AWS",
-            region: d.region.clone(),
-            status: if self.terminated_ms.is_some() {
-                self.status(now_ms)
-            } else {
-                d.status(now_ms)
-            }
-            .into(),
-            capacity_units: self.asked.capacity_units,
-        }
-    }
-}
-
 /// The type that a tier belongs to (spec, schema `Tier`).
 fn kind_of(tier: &str) -> Option<DatabaseType> {
     match tier {
@@ -292,76 +64,6 @@ fn kind_of(tier: &str) -> Option<DatabaseType> {
         "developer" | "A5" | "A10" | "A20" | "A40" | "C10" | "C20" | "C40" | "D10" | "D20"
         | "D40" | "cloudnative" => Some(DatabaseType::Classic),
         _ => None,
-    }
-}
-
-impl World {
-    /// Deploys a region now: with the key registered at this moment, or without any.
-    fn deploy(&self, org: &Org, kind: DatabaseType, id: String, region: &str) -> StoredDatacenter {
-        let key = org
-            .registrations
-            .get(&(kind, region.to_owned()))
-            .map(|r| r.arn.clone());
-        let trouble = key
-            .as_ref()
-            .and_then(|arn| self.vendor_refusal(org, kind, region, arn));
-        StoredDatacenter {
-            id,
-            region: region.to_owned(),
-            created_at_ms: self.now_ms,
-            ready_at_ms: self.now_ms + org.settings.deploy_ms,
-            terminated_at_ms: None,
-            key_was_usable: key.is_some() && trouble.is_none(),
-            encrypted_with: key,
-            failed: trouble.filter(|_| org.settings.try_key),
-        }
-    }
-
-    /// Why the vendor can't use a key, if so. Each database may use another of the vendor's accounts.
-    fn vendor_refusal(
-        &self,
-        org: &Org,
-        kind: DatabaseType,
-        region: &str,
-        arn: &str,
-    ) -> Option<String> {
-        let Some(key) = self.key_by_arn(arn) else {
-            return Some(format!("key {arn} was not found"));
-        };
-        if key.state != KeyState::Enabled {
-            return Some(format!("key {arn} is {:?}", key.state));
-        }
-        let offered = org.regions.get(region)?;
-        let accounts = match kind {
-            DatabaseType::Classic => &offered.classic_accounts,
-            DatabaseType::Serverless => &offered.serverless_accounts,
-        };
-        let account = accounts.get(org.databases.len() % accounts.len().max(1))?;
-        let role = format!(
-            "arn:aws:iam::{account}:role/{}",
-            org.settings.principal_role
-        );
-        let vendor = Identity {
-            account: account.clone(),
-            arn: role,
-            session: None,
-        };
-        let owner = arn_parts(arn).map_or("", |p| p[4]);
-        let needed = [
-            "kms:DescribeKey",
-            "kms:Encrypt",
-            "kms:Decrypt",
-            "kms:GenerateDataKey",
-        ];
-        let refused = needed
-            .into_iter()
-            .find(|action| !key.policy.allows(&self.iam, &vendor, owner, action));
-        refused.map(|action| {
-            format!(
-                "{} is not authorized to perform {action} on {arn}",
-                vendor.arn
-            )
-        })
     }
 }
 
@@ -394,6 +96,7 @@ impl Astra<'_> {
                 let n = world.next_id();
                 let id = uuid(world.settings.seed, "database", n);
                 let first = world.deploy(&state, kind, format!("{id}-1"), &input.region);
+                world.note_unencrypted(&first);
                 let database = StoredDatabase {
                     id: id.clone(),
                     asked: input.clone(),
@@ -534,6 +237,7 @@ impl Astra<'_> {
                 }
                 let (kind, n) = (database.kind, database.datacenters.len() + 1);
                 let added = world.deploy(state, kind, format!("{id}-{n}"), &spec.region);
+                world.note_unencrypted(&added);
                 found_to_change(world.org_to_change(org)?, id)?
                     .datacenters
                     .push(added);
@@ -554,7 +258,7 @@ impl Astra<'_> {
                 let state = world.org(org, now_ms)?;
                 let over = now_ms + state.settings.terminate_ms;
                 let database = found(state, id)?;
-                let live = |d: &&super::StoredDatacenter| !d.gone(now_ms);
+                let live = |d: &&StoredDatacenter| !d.gone(now_ms);
                 if !database
                     .datacenters
                     .iter()
@@ -595,11 +299,13 @@ impl Astra<'_> {
             |world, org, now_ms| {
                 let state = world.org(org, now_ms)?;
                 let over = now_ms + state.settings.terminate_ms;
-                if found(state, id)?.terminated_ms.is_some() {
-                    return Err(refused(
-                        409,
-                        "the database is not in a valid state to be terminated",
-                    ));
+                match found(state, id)?.status(now_ms) {
+                    "TERMINATED" => return Err(refused(404, format!("database {id} not found"))),
+                    "TERMINATING" => {
+                        let text = "the database is not in a valid state to be terminated";
+                        return Err(refused(409, text));
+                    }
+                    _ => {}
                 }
                 found_to_change(world.org_to_change(org)?, id)?.terminated_ms =
                     Some((now_ms, over));

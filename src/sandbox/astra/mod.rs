@@ -5,17 +5,18 @@
 
 mod databases;
 mod keys;
+mod shown;
+mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use databases::{
-    CreateDatabase, Database, DatabaseInfo, Datacenter, DatacenterSpec, ListDatabases,
-    StoredDatabase, StoredDatacenter,
-};
+pub use databases::{CreateDatabase, DatacenterSpec, ListDatabases};
 pub use keys::{AwsKms, ExternalKms, ListedKey, OneKey, ProviderAccount};
+pub use shown::{Database, DatabaseInfo, Datacenter};
+pub use stored::{StoredDatabase, StoredDatacenter};
 
 use super::failure::{Failure, ServiceError};
 use super::fault::Access;

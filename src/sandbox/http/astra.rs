@@ -45,14 +45,14 @@ pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
         .unwrap_or_default()
         .trim()
         .to_owned();
-    let (result, delay) = shared.answer(|world| route(&mut world.astra(&token), parts, body));
+    let (result, travel) = shared.answer(|world| route(&mut world.astra(&token), parts, body));
     let response = match result {
         Ok(good) => Some(written(good)),
         Err(failure) if unheard(&failure) => None,
         Err(Failure::Service(error)) => Some(error_response(&error)),
         Err(_) => None,
     };
-    Reply { response, delay }
+    Reply { response, travel }
 }
 
 fn written(good: Good) -> Response<Body> {

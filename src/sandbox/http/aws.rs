@@ -1,21 +1,15 @@
 //! The AWS wire: JSON 1.1 for KMS and tagging, the Query protocol with XML for STS.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::request::Parts;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Reply, Shared, respond, unheard};
+use super::{Reply, Shared, aws_kms, aws_sts, respond, unheard};
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::iam::{Identity, KeyRefused};
-use crate::sandbox::ident::{rfc3339, uuid};
-use crate::sandbox::kms::{CreateKey, Kms, Tag};
-use crate::sandbox::sts::AssumeRole;
+use crate::sandbox::ident::uuid;
 use crate::sandbox::world::World;
 
 /// Who signed, and for which region.
@@ -47,11 +41,11 @@ pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
         .get("x-amz-target")
         .and_then(|t| t.to_str().ok())
         .unwrap_or_default();
-    let ((result, request_id), delay) = shared.answer(|world| {
+    let ((result, request_id), travel) = shared.answer(|world| {
         let n = world.next_request();
         let request_id = uuid(world.settings().seed, "request", n);
         let result = if target.is_empty() {
-            sts(world, parts, body, &request_id)
+            aws_sts::call(world, parts, body, &request_id)
         } else {
             json_call(world, parts, target, body)
         };
@@ -79,7 +73,7 @@ pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
         Err(Failure::Service(error)) => Some(json_error(&error, &request_id)),
         Err(_) => None,
     };
-    Reply { response, delay }
+    Reply { response, travel }
 }
 
 fn json_error(error: &ServiceError, request_id: &str) -> Response<Body> {
@@ -116,7 +110,7 @@ fn xml_error(error: &ServiceError, request_id: &str) -> Response<Body> {
     )
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -124,7 +118,11 @@ fn escape(text: &str) -> String {
 }
 
 /// The caller, or the refusal in the words of a JSON service.
-fn caller(world: &mut World, parts: &Parts, query: bool) -> Result<(Identity, String), Failure> {
+pub(super) fn caller(
+    world: &mut World,
+    parts: &Parts,
+    query: bool,
+) -> Result<(Identity, String), Failure> {
     let missing = || {
         let text = "Request is missing Authentication Token";
         ServiceError::new(
@@ -175,7 +173,7 @@ fn json_call(
     let body = if body.is_empty() { b"{}" } else { body };
     let answer = match target.split_once('.') {
         Some(("TrentService", operation)) => {
-            kms(&mut world.kms_as(&who, &region), operation, body)?
+            aws_kms::call(&mut world.kms_as(&who, &region), operation, body)?
         }
         Some(("ResourceGroupsTaggingAPI_20170126", "GetResources")) => {
             let page = world.tagging(&who, &region).get_resources(&parse(body)?)?;
@@ -190,7 +188,7 @@ fn json_call(
     })
 }
 
-fn unknown_operation(name: &str) -> Failure {
+pub(super) fn unknown_operation(name: &str) -> Failure {
     ServiceError::aws(
         "UnknownOperationException",
         format!("the sandbox does not know {name}"),
@@ -199,7 +197,7 @@ fn unknown_operation(name: &str) -> Failure {
 }
 
 /// Input with the names of the API; what is missing or of the wrong type is the caller's fault.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ServiceError> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ServiceError> {
     serde_json::from_slice(body).map_err(|e| {
         let code = if e.is_data() && e.to_string().starts_with("missing field") {
             "ValidationException"
@@ -208,215 +206,4 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ServiceError> {
         };
         ServiceError::aws(code, format!("1 validation error detected: {e}"))
     })
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct OnKey {
-    key_id: String,
-    policy_name: Option<String>,
-    policy: Option<String>,
-    #[serde(default)]
-    bypass_policy_lockout_safety_check: bool,
-    description: Option<String>,
-    rotation_period_in_days: Option<i32>,
-    pending_window_in_days: Option<i32>,
-    #[serde(default)]
-    tags: Vec<Tag>,
-    #[serde(default)]
-    tag_keys: Vec<String>,
-    limit: Option<i32>,
-    marker: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct OnAlias {
-    alias_name: String,
-    target_key_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Paged {
-    key_id: Option<String>,
-    limit: Option<i32>,
-    marker: Option<String>,
-}
-
-fn required(value: Option<String>, name: &str) -> Result<String, ServiceError> {
-    value.ok_or_else(|| ServiceError::validation(format!("1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null")))
-}
-
-fn kms(kms: &mut Kms<'_>, operation: &str, body: &[u8]) -> Result<Value, Failure> {
-    let done = |()| Value::Null;
-    Ok(match operation {
-        "CreateKey" => json!({"KeyMetadata": kms.create_key(&parse::<CreateKey>(body)?)?}),
-        "ListKeys" => {
-            let i: Paged = parse(body)?;
-            json!(kms.list_keys(i.limit, i.marker.as_deref())?)
-        }
-        "ListAliases" => {
-            let i: Paged = parse(body)?;
-            json!(kms.list_aliases(i.key_id.as_deref(), i.limit, i.marker.as_deref())?)
-        }
-        "CreateAlias" | "UpdateAlias" => {
-            let i: OnAlias = parse(body)?;
-            let key = required(i.target_key_id, "targetKeyId")?;
-            let result = if operation == "CreateAlias" {
-                kms.create_alias(&i.alias_name, &key)
-            } else {
-                kms.update_alias(&i.alias_name, &key)
-            };
-            result.map(done)?
-        }
-        "DeleteAlias" => kms
-            .delete_alias(&parse::<OnAlias>(body)?.alias_name)
-            .map(done)?,
-        _ => on_key(kms, operation, body)?,
-    })
-}
-
-fn on_key(kms: &mut Kms<'_>, operation: &str, body: &[u8]) -> Result<Value, Failure> {
-    const KNOWN: [&str; 16] = [
-        "DescribeKey",
-        "GetKeyPolicy",
-        "PutKeyPolicy",
-        "ListKeyPolicies",
-        "EnableKey",
-        "DisableKey",
-        "EnableKeyRotation",
-        "DisableKeyRotation",
-        "GetKeyRotationStatus",
-        "UpdateKeyDescription",
-        "TagResource",
-        "UntagResource",
-        "ListResourceTags",
-        "ScheduleKeyDeletion",
-        "CancelKeyDeletion",
-        "",
-    ];
-    if operation.is_empty() || !KNOWN.contains(&operation) {
-        return Err(unknown_operation(operation));
-    }
-    let i: OnKey = parse(body)?;
-    let key = i.key_id.as_str();
-    let done = |()| Value::Null;
-    Ok(match operation {
-        "DescribeKey" => json!({"KeyMetadata": kms.describe_key(key)?}),
-        "GetKeyPolicy" => {
-            json!({"Policy": kms.get_key_policy(key, i.policy_name.as_deref())?, "PolicyName": "default"})
-        }
-        "PutKeyPolicy" => {
-            let policy = required(i.policy, "policy")?;
-            kms.put_key_policy(
-                key,
-                i.policy_name.as_deref(),
-                &policy,
-                i.bypass_policy_lockout_safety_check,
-            )
-            .map(done)?
-        }
-        "ListKeyPolicies" => {
-            json!({"PolicyNames": kms.list_key_policies(key)?, "Truncated": false})
-        }
-        "EnableKey" => kms.enable_key(key).map(done)?,
-        "DisableKey" => kms.disable_key(key).map(done)?,
-        "EnableKeyRotation" => kms
-            .enable_key_rotation(key, i.rotation_period_in_days)
-            .map(done)?,
-        "DisableKeyRotation" => kms.disable_key_rotation(key).map(done)?,
-        "GetKeyRotationStatus" => json!(kms.get_key_rotation_status(key)?),
-        "UpdateKeyDescription" => kms
-            .update_key_description(key, &required(i.description, "description")?)
-            .map(done)?,
-        "TagResource" => kms.tag_resource(key, &i.tags).map(done)?,
-        "UntagResource" => kms.untag_resource(key, &i.tag_keys).map(done)?,
-        "ListResourceTags" => json!(kms.list_resource_tags(key, i.limit, i.marker.as_deref())?),
-        "ScheduleKeyDeletion" => json!(kms.schedule_key_deletion(key, i.pending_window_in_days)?),
-        _ => json!({"KeyId": kms.cancel_key_deletion(key)?}),
-    })
-}
-
-fn sts(world: &mut World, parts: &Parts, body: &[u8], request_id: &str) -> Result<String, Failure> {
-    let text = String::from_utf8_lossy(body);
-    let form: BTreeMap<String, String> = text
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(k, v)| (decode(k), decode(v)))
-        .collect();
-    let action = form.get("Action").map_or("", String::as_str);
-    let (who, region) = caller(world, parts, true)?;
-    let mut out = String::new();
-    match action {
-        "GetCallerIdentity" => {
-            let me = world.sts(&who, &region).get_caller_identity()?;
-            let _ = write!(
-                out,
-                "<Arn>{}</Arn><UserId>{}</UserId><Account>{}</Account>",
-                escape(&me.arn),
-                escape(&me.user_id),
-                me.account
-            );
-        }
-        "AssumeRole" => {
-            let missing = |name: &str| {
-                ServiceError::new(
-                    400,
-                    "ValidationError",
-                    format!("1 validation error detected: Value null at '{name}'"),
-                )
-            };
-            let field = |name: &str| form.get(name).cloned().ok_or_else(|| missing(name));
-            let request = AssumeRole {
-                role_arn: field("RoleArn")?,
-                role_session_name: field("RoleSessionName")?,
-                external_id: form.get("ExternalId").cloned(),
-                duration_seconds: form.get("DurationSeconds").and_then(|d| d.parse().ok()),
-            };
-            let c = world.sts(&who, &region).assume_role(&request)?;
-            let me = world.sts_user_id(&c.identity);
-            let _ = write!(
-                out,
-                "<Credentials><AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken><Expiration>{}</Expiration></Credentials><AssumedRoleUser><Arn>{}</Arn><AssumedRoleId>{}</AssumedRoleId></AssumedRoleUser>",
-                c.access_key_id,
-                c.secret_access_key,
-                c.session_token,
-                rfc3339(c.expires_at_ms),
-                escape(&c.identity.caller_arn()),
-                escape(&me)
-            );
-        }
-        other => {
-            return Err(ServiceError::new(
-                400,
-                "InvalidAction",
-                format!("Could not find operation {other}"),
-            )
-            .into());
-        }
-    }
-    Ok(format!(
-        "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result>{out}</{action}Result><ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
-    ))
-}
-
-/// `%41+` -> `A `.
-fn decode(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut bytes = text.bytes();
-    while let Some(b) = bytes.next() {
-        match b {
-            b'+' => out.push(b' '),
-            b'%' => {
-                let digits: Vec<u8> = bytes.by_ref().take(2).collect();
-                let value = std::str::from_utf8(&digits)
-                    .ok()
-                    .and_then(|d| u8::from_str_radix(d, 16).ok());
-                out.push(value.unwrap_or(b'?'));
-            }
-            other => out.push(other),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

@@ -1,5 +1,16 @@
-//! The control address: faults, the clock, the call log, the state, commands.
+//! The control address: faults, the clock, the call log, the state, commands. JSON in, JSON out.
+//!
+//! | call | body | answer |
+//! | --- | --- | --- |
+//! | `POST /faults` | a [`Rule`]: `{"match":{"operation":"kms:CreateKey","nth":1},"fault":"applied_but_lost"}` | `{"id":1}` |
+//! | `GET /faults` | | the rules with `seen` and `fired` |
+//! | `DELETE /faults` | | |
+//! | `GET /clock`, `POST /clock` | `{"advance_ms":604800000}`, `{"speed":60}` | `{"now_ms":...}` |
+//! | `GET /log?after=SEQ`, `DELETE /log` | | the calls, oldest first |
+//! | `GET /state` | | everything there is, see `World::dump` |
+//! | `POST /world` | a [`Command`]: `{"disable_key":{"arn":"arn:..."}}`, `{"patch_settings":{"kms_read_lag_ms":3000}}` | |
 
+use axum::extract::Query;
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,6 +28,19 @@ struct ClockChange {
     /// Simulated seconds per real second.
     speed: Option<f64>,
 }
+
+/// Query of `GET /log`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct From {
+    /// Only entries with a higher number.
+    #[serde(default)]
+    after: u64,
+}
+
+/// What there is, for those who ask for something else.
+const CALLS: &str =
+    "GET POST DELETE /faults, GET POST /clock, GET DELETE /log, GET /state, POST /world";
 
 pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
     let (status, value) = match route(shared, parts, body) {
@@ -51,7 +75,14 @@ fn route(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<Value, (u16, Str
             shared.advance(change.advance_ms.unwrap_or(0));
             json!({"now_ms": shared.with(|w| w.now_ms())})
         }
-        ("GET", "/log") => shared.with(|w| json!(w.log().iter().map(|e| &**e).collect::<Vec<_>>())),
+        ("GET", "/log") => {
+            let Query(from) =
+                Query::<From>::try_from_uri(&parts.uri).map_err(|e| (400, e.to_string()))?;
+            shared.with(|w| {
+                let wanted = w.log().iter().filter(|e| e.seq > from.after);
+                json!(wanted.map(|e| &**e).collect::<Vec<_>>())
+            })
+        }
         ("DELETE", "/log") => {
             shared.with(super::World::clear_log);
             json!({})
@@ -64,6 +95,11 @@ fn route(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<Value, (u16, Str
                 .map_err(|text| (404, text))?;
             json!({})
         }
-        (method, path) => return Err((404, format!("no such control call: {method} {path}"))),
+        (method, path) => {
+            return Err((
+                404,
+                format!("no such control call: {method} {path}; there are {CALLS}"),
+            ));
+        }
     })
 }

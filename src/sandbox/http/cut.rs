@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use axum::extract::connect_info::Connected;
@@ -13,20 +13,39 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A handle to one connection.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Cut(Arc<AtomicBool>);
+#[derive(Clone, Debug)]
+pub(super) struct Cut(Arc<AtomicU64>);
+
+impl Default for Cut {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+}
 
 impl Cut {
     /// From now on every write fails, so the server drops the connection.
     pub(super) fn cut(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.after(0);
     }
 
-    fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::SeqCst) {
-            Err(io::ErrorKind::ConnectionReset.into())
-        } else {
-            Ok(())
+    /// As [`Cut::cut`], once this many more bytes were written.
+    pub(super) fn after(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How many of `wanted` bytes may still be written; an error if none.
+    fn allowed(&self, wanted: usize) -> io::Result<usize> {
+        match self.0.load(Ordering::SeqCst) {
+            0 => Err(io::ErrorKind::ConnectionReset.into()),
+            left => Ok(wanted.min(usize::try_from(left).unwrap_or(usize::MAX))),
+        }
+    }
+
+    fn written(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(0);
+        let left = self.0.load(Ordering::SeqCst);
+        if left != u64::MAX {
+            self.after(left.saturating_sub(bytes));
         }
     }
 }
@@ -81,12 +100,15 @@ impl AsyncWrite for CutStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.cut.check()?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let allowed = self.cut.allowed(buf.len())?;
+        let result = Pin::new(&mut self.stream).poll_write(cx, &buf[..allowed]);
+        if let Poll::Ready(Ok(bytes)) = result {
+            self.cut.written(bytes);
+        }
+        result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.cut.check()?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -2,6 +2,8 @@
 
 mod astra;
 mod aws;
+mod aws_kms;
+mod aws_sts;
 mod control;
 mod cut;
 
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::Response;
 use serde::Serialize;
@@ -21,7 +23,8 @@ use tokio::task::JoinHandle;
 
 use super::failure::Failure;
 use super::quota::Quotas;
-use super::world::{Settings, World};
+use super::settings::Settings;
+use super::world::World;
 use cut::{Cut, CutListener};
 
 /// How to serve.
@@ -149,14 +152,19 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One call on behalf of a client: its result, and how long the reply is to be held back.
-    fn answer<T>(&self, act: impl FnOnce(&mut World) -> T) -> (T, Duration) {
+    /// One call on behalf of a client: its result, and how the reply travels.
+    fn answer<T>(&self, act: impl FnOnce(&mut World) -> T) -> (T, Travel) {
         self.with(|world| {
             world.link.delay_ms = 0;
+            world.link.partial = false;
             let result = act(world);
+            let delay = Duration::from_millis(std::mem::take(&mut world.link.delay_ms));
             (
                 result,
-                Duration::from_millis(std::mem::take(&mut world.link.delay_ms)),
+                Travel {
+                    delay,
+                    partial: std::mem::take(&mut world.link.partial),
+                },
             )
         })
     }
@@ -241,14 +249,23 @@ async fn listen(
 struct Reply {
     /// `None`: the connection is cut without a reply.
     response: Option<Response<Body>>,
+    travel: Travel,
+}
+
+/// How a reply travels.
+#[derive(Clone, Copy, Default)]
+struct Travel {
+    /// Held back for this long.
     delay: Duration,
+    /// Breaks off in the middle.
+    partial: bool,
 }
 
 impl Reply {
     fn now(response: Response<Body>) -> Self {
         Self {
             response: Some(response),
-            delay: Duration::ZERO,
+            travel: Travel::default(),
         }
     }
 }
@@ -269,8 +286,13 @@ async fn handle(
         Kind::Astra => astra::answer(&front.shared, &parts, &body),
         Kind::Control => control::answer(&front.shared, &parts, &body),
     };
-    if !reply.delay.is_zero() {
-        tokio::time::sleep(reply.delay).await;
+    if !reply.travel.delay.is_zero() {
+        tokio::time::sleep(reply.travel.delay).await;
+    }
+    if let Some(response) = reply.response.as_ref().filter(|_| reply.travel.partial) {
+        // The head is a little under 200 bytes: this breaks off in the body, or in the head if there is no body.
+        let body = response.body().size_hint().lower();
+        cut.after(if body == 0 { 20 } else { 200 + body / 2 });
     }
     reply.response.unwrap_or_else(|| {
         cut.cut();

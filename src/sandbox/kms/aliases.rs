@@ -78,7 +78,7 @@ impl Kms<'_> {
             let target = world.writable_key(&who, &region, id, "CreateAlias")?;
             world.link.touched = Some(target.arn.clone());
             let aliases = world.present(&who.account, &region).map(|r| &r.aliases);
-            if aliases.is_some_and(|all| all.contains_key(name)) {
+            if aliases.is_some_and(|all| all.get(name).is_some()) {
                 let arn = kms_arn(&who.account, &region, name);
                 return Err(ServiceError::aws(
                     "AlreadyExistsException",
@@ -86,9 +86,7 @@ impl Kms<'_> {
                 ));
             }
             Needs::NotPending.check(&target)?;
-            let held = aliases.map_or(0, |all| {
-                all.values().filter(|a| a.key_id == target.id).count()
-            });
+            let held = aliases.map_or(0, |all| all.of_key(&target.id).count());
             if held >= MOST_PER_KEY {
                 return Err(ServiceError::aws(
                     "LimitExceededException",
@@ -103,7 +101,7 @@ impl Kms<'_> {
             world
                 .home(&who.account, &region)
                 .aliases
-                .insert(name.to_owned(), alias);
+                .insert(name, alias);
             Ok(())
         })
     }
@@ -136,7 +134,7 @@ impl Kms<'_> {
             world
                 .home(&who.account, &region)
                 .aliases
-                .insert(name.to_owned(), alias);
+                .insert(name, alias);
             Ok(())
         })
     }
@@ -181,14 +179,13 @@ impl Kms<'_> {
             if let Some(id) = id {
                 super::find(view, &who, &region, id)?;
             }
-            let wanted = view
-                .aliases
-                .iter()
-                .filter(|(_, a)| id.is_none_or(|id| a.key_id == id));
-            let (items, next_marker) = page(wanted, limit, 50, 100, marker)?;
+            let (items, next_marker) = match id {
+                Some(id) => page(view.aliases.of_key(id), limit, 50, 100, marker)?,
+                None => page(view.aliases.iter(), limit, 50, 100, marker)?,
+            };
             let aliases = items.into_iter().map(|(name, alias)| AliasEntry {
                 alias_arn: kms_arn(&who.account, &region, name),
-                alias_name: name.clone(),
+                alias_name: name.to_owned(),
                 target_key_id: alias.key_id.clone(),
                 created_at_ms: alias.created_at_ms,
                 updated_at_ms: alias.updated_at_ms,

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::rotation::DAY_MS;
-use super::{KeyState, Kms, Needs, seconds};
+use super::{KeyState, Kms, Needs, maybe_seconds};
 use crate::sandbox::failure::{Failure, ServiceError};
 
 /// Answer of `ScheduleKeyDeletion`.
@@ -12,10 +11,14 @@ use crate::sandbox::failure::{Failure, ServiceError};
 pub struct ScheduledDeletion {
     /// Key ARN.
     pub key_id: String,
-    /// ms since the epoch; seconds on the wire.
-    #[serde(rename = "DeletionDate", serialize_with = "seconds")]
-    pub deletion_at_ms: i64,
-    /// Always `PendingDeletion`.
+    /// ms since the epoch, absent while replicas exist; seconds on the wire.
+    #[serde(
+        rename = "DeletionDate",
+        serialize_with = "maybe_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deletion_at_ms: Option<i64>,
+    /// `PendingDeletion`, or `PendingReplicaDeletion` of a primary with replicas.
     pub key_state: KeyState,
     /// 7 to 30.
     pub pending_window_in_days: i32,
@@ -34,12 +37,11 @@ impl Kms<'_> {
                 let text = format!("1 validation error detected: Value '{days}' at 'pendingWindowInDays' failed to satisfy constraint: Member must be between 7 and 30");
                 return Err(ServiceError::validation(text));
             }
-            let at = world.now_ms + i64::from(days) * DAY_MS;
-            key.state = KeyState::PendingDeletion;
-            key.deletion_at_ms = Some(at);
+            let waits = !key.is_replica() && !world.replicas(key).is_empty();
+            key.schedule_deletion(world.now_ms, days, waits);
             Ok(ScheduledDeletion {
                 key_id: key.arn.clone(),
-                deletion_at_ms: at,
+                deletion_at_ms: key.deletion_at_ms,
                 key_state: key.state,
                 pending_window_in_days: days,
             })
@@ -49,8 +51,7 @@ impl Kms<'_> {
     /// Takes the deletion back. The key is then disabled, not enabled. Gives its ARN.
     pub fn cancel_key_deletion(&mut self, key: &str) -> Result<String, Failure> {
         self.alter("CancelKeyDeletion", key, Needs::Pending, |_, key| {
-            key.state = KeyState::Disabled;
-            key.deletion_at_ms = None;
+            key.set_state(KeyState::Disabled);
             Ok(key.arn.clone())
         })
     }

@@ -1,7 +1,6 @@
 //! Making, describing, listing, enabling and disabling keys.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +65,12 @@ pub struct KeyMetadata {
         skip_serializing_if = "Option::is_none"
     )]
     pub deletion_at_ms: Option<i64>,
+    /// The window, while the deletion waits for replicas.
+    #[serde(
+        rename = "PendingDeletionWindowInDays",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub pending_window_days: Option<i32>,
     /// Whether it is a multi-Region key.
     pub multi_region: bool,
     /// Primary and replicas.
@@ -140,13 +145,11 @@ impl Kms<'_> {
         let call = self.call("CreateKey", Access::Write, "*");
         let (who, region) = (self.who.clone(), self.region.clone());
         self.world.perform(call, |world, _| {
+            world.note_bypass(input.bypass_policy_lockout_safety_check);
             let key = world.new_key(&who, &region, input)?;
             let metadata = world.metadata(&key);
             world.link.touched = Some(key.arn.clone());
-            world
-                .home(&who.account, &region)
-                .keys
-                .insert(key.id.clone(), Arc::new(key));
+            world.store(key);
             Ok(metadata)
         })
     }
@@ -193,11 +196,17 @@ impl Kms<'_> {
         self.world.perform(call, |world, at_ms| {
             let empty = KmsRegion::default();
             let view = world.kms.get(&home).map_or(&empty, |r| r.at(at_ms));
-            let (items, next_marker) = page(view.keys.iter(), limit, 100, 1000, marker)?;
+            let (items, next_marker) = page(
+                view.keys.iter().map(|(id, k)| (&**id, k)),
+                limit,
+                100,
+                1000,
+                marker,
+            )?;
             let keys = items
                 .into_iter()
                 .map(|(id, k)| KeyEntry {
-                    key_id: id.clone(),
+                    key_id: id.to_owned(),
                     arn: k.arn.clone(),
                 })
                 .collect();
@@ -211,7 +220,7 @@ impl Kms<'_> {
 
     /// Makes a disabled key usable.
     pub fn enable_key(&mut self, key: &str) -> Result<(), Failure> {
-        self.alter("EnableKey", key, Needs::NotPending, |_, key| {
+        self.alter("EnableKey", key, Needs::Settled, |_, key| {
             key.state = KeyState::Enabled;
             Ok(())
         })
@@ -219,7 +228,7 @@ impl Kms<'_> {
 
     /// Makes a key unusable until it is enabled.
     pub fn disable_key(&mut self, key: &str) -> Result<(), Failure> {
-        self.alter("DisableKey", key, Needs::NotPending, |_, key| {
+        self.alter("DisableKey", key, Needs::Settled, |_, key| {
             key.state = KeyState::Disabled;
             Ok(())
         })
@@ -298,15 +307,15 @@ impl World {
                 "The maximum number of keys for this account and region was reached",
             ));
         }
-        let default = policy::default_text(&who.account);
-        let text = input.policy.as_deref().unwrap_or(&default);
-        let policy = self.accept_policy(who, text, input.bypass_policy_lockout_safety_check)?;
         // CreateKey with tags also needs TagResource; the policy is checked as PutKeyPolicy (KMS guide, permissions).
         for action in ["kms:TagResource", "kms:PutKeyPolicy"] {
             if (action != "kms:TagResource" || !tags.is_empty()) && self.iam.denies(who, action) {
                 return Err(access_denied(who, action, "*"));
             }
         }
+        let default = policy::default_text(&who.account, region);
+        let text = input.policy.as_deref().unwrap_or(&default);
+        let policy = self.accept_policy(who, text, input.bypass_policy_lockout_safety_check)?;
         let n = self.next_id();
         let seed = self.settings.seed;
         let id = if input.multi_region {
@@ -319,7 +328,9 @@ impl World {
             id,
             created_at_ms: self.now_ms,
             state: KeyState::Enabled,
+            creating_until_ms: None,
             deletion_at_ms: None,
+            window_days: None,
             description,
             policy,
             was_tagged: !tags.is_empty(),
@@ -330,20 +341,13 @@ impl World {
     }
 
     pub(super) fn metadata(&self, key: &Key) -> KeyMetadata {
-        let [_, _, _, region, account, _] = arn_parts(&key.arn).unwrap_or([""; 6]);
+        let (account, region) = (key.account(), key.region());
         let family = key.primary_region.as_ref().map(|primary| {
             let member = |region: &str| MultiRegionKey {
                 arn: kms_arn(account, region, &format!("key/{}", key.id)),
                 region: region.to_owned(),
             };
-            let replicas = self
-                .kms
-                .iter()
-                .filter(|((a, r), home)| {
-                    a == account && r != primary && home.get().keys.contains_key(&key.id)
-                })
-                .map(|((_, r), _)| member(r))
-                .collect();
+            let replicas = self.replicas(key).iter().map(|r| member(r)).collect();
             MultiRegionView {
                 multi_region_key_type: if primary == region {
                     "PRIMARY"
@@ -363,6 +367,9 @@ impl World {
             key_state: key.state,
             description: key.description.clone(),
             deletion_at_ms: key.deletion_at_ms,
+            pending_window_days: key
+                .window_days
+                .filter(|_| key.state == KeyState::PendingReplicaDeletion),
             multi_region: family.is_some(),
             multi_region_view: family,
             key_usage: "ENCRYPT_DECRYPT",

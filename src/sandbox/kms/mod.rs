@@ -3,76 +3,33 @@
 //! Source of the rules: KMS developer guide (key states table, quotas, key policies) and API reference; where
 //! they are silent the choice is noted beside the code.
 
+mod alias_index;
 mod aliases;
 mod deletion;
 mod keys;
+mod multi_region;
 mod policies;
 mod rotation;
+mod store;
 mod tags;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use serde::Serializer;
 
-use serde::{Deserialize, Serialize, Serializer};
-
+pub(super) use alias_index::Alias;
 pub use aliases::{AliasEntry, AliasPage};
 pub use deletion::ScheduledDeletion;
 pub use keys::{CreateKey, KeyEntry, KeyMetadata, KeyPage, MultiRegionKey, MultiRegionView};
+pub use multi_region::ReplicateKey;
 pub use rotation::RotationStatus;
+pub use store::KeyState;
+pub(super) use store::{Key, KmsRegion};
 pub use tags::{Tag, TagPage};
 
 use super::failure::{Failure, ServiceError};
 use super::fault::Access;
 use super::iam::Identity;
-use super::ident::{arn_parts, kms_arn, pick};
-use super::policy::Policy;
-use super::versioned::Versioned;
+use super::ident::{arn_parts, kms_arn};
 use super::world::{Call, Service, World};
-
-/// State of a key (KMS guide, "Key states of AWS KMS keys").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum KeyState {
-    /// Usable.
-    Enabled,
-    /// Not usable until enabled.
-    Disabled,
-    /// Gone when its window ends.
-    PendingDeletion,
-}
-
-/// A key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) id: String,
-    pub(super) arn: String,
-    pub(super) created_at_ms: i64,
-    pub(super) state: KeyState,
-    pub(super) deletion_at_ms: Option<i64>,
-    pub(super) description: String,
-    pub(super) policy: Policy,
-    pub(super) tags: BTreeMap<String, String>,
-    /// Once tagged, a resource stays in the tag index with no tags.
-    pub(super) was_tagged: bool,
-    pub(super) rotation: Option<rotation::Rotation>,
-    /// The region of the primary, for multi-Region keys.
-    pub(super) primary_region: Option<String>,
-}
-
-/// An alias.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Alias {
-    pub(super) key_id: String,
-    pub(super) created_at_ms: i64,
-    pub(super) updated_at_ms: i64,
-}
-
-/// One account in one region.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct KmsRegion {
-    pub(super) keys: BTreeMap<String, Arc<Key>>,
-    /// name with `alias/` -> alias
-    pub(super) aliases: BTreeMap<String, Alias>,
-}
 
 /// KMS on behalf of one caller in one region.
 #[derive(Debug)]
@@ -97,20 +54,6 @@ impl World {
             region: region.into(),
         }
     }
-
-    /// Keys whose window is over disappear with their aliases.
-    pub(super) fn purge_keys(&mut self) {
-        let (now_ms, keep_ms) = (self.now_ms, self.keep_ms());
-        for region in self.kms.values_mut() {
-            let due = |k: &Arc<Key>| k.deletion_at_ms.is_some_and(|at| at <= now_ms);
-            if region.get().keys.values().any(due) {
-                let region = region.change(now_ms, keep_ms);
-                region.keys.retain(|_, k| !due(k));
-                let KmsRegion { keys, aliases } = region;
-                aliases.retain(|_, alias| keys.contains_key(&alias.key_id));
-            }
-        }
-    }
 }
 
 /// `AccessDeniedException` in the words of KMS.
@@ -130,34 +73,49 @@ fn invalid_state(arn: &str, state: &str) -> ServiceError {
     ServiceError::aws("KMSInvalidStateException", format!("{arn} is {state}."))
 }
 
-/// Which states an operation works in (KMS guide, "Key state table").
+/// Which states an operation works in: the columns of B.3 that a symmetric key of AWS can be in
+/// (KMS guide, "Key state table").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Needs {
     /// Any state.
     Any,
-    /// `KMSInvalidStateException` when pending deletion.
+    /// Any state but a pending deletion.
     NotPending,
-    /// As before, and `DisabledException` when disabled.
+    /// Enabled or disabled: a state to switch between.
+    Settled,
+    /// Enabled; `DisabledException` if disabled.
     Enabled,
-    /// Only a key that is pending deletion.
+    /// A pending deletion.
     Pending,
 }
 
 impl Needs {
     fn check(self, key: &Key) -> Result<(), ServiceError> {
-        match (self, key.state) {
-            (Self::Any, _)
-            | (Self::Pending, KeyState::PendingDeletion)
-            | (Self::NotPending, KeyState::Enabled | KeyState::Disabled)
-            | (Self::Enabled, KeyState::Enabled) => Ok(()),
-            (Self::Enabled, KeyState::Disabled) => Err(ServiceError::aws(
+        let state = key.state;
+        let pending = matches!(
+            state,
+            KeyState::PendingDeletion | KeyState::PendingReplicaDeletion
+        );
+        let fits = match self {
+            Self::Any => true,
+            Self::NotPending => !pending,
+            Self::Settled => matches!(state, KeyState::Enabled | KeyState::Disabled),
+            Self::Enabled => state == KeyState::Enabled,
+            Self::Pending => pending,
+        };
+        match state {
+            _ if fits => Ok(()),
+            KeyState::Disabled if self == Self::Enabled => Err(ServiceError::aws(
                 "DisabledException",
                 format!("{} is disabled.", key.arn),
             )),
-            (Self::Enabled | Self::NotPending, KeyState::PendingDeletion) => {
+            KeyState::Enabled | KeyState::Disabled => {
+                Err(invalid_state(&key.arn, "not pending deletion"))
+            }
+            KeyState::Creating => Err(invalid_state(&key.arn, "creating")),
+            KeyState::PendingDeletion | KeyState::PendingReplicaDeletion => {
                 Err(invalid_state(&key.arn, "pending deletion"))
             }
-            (Self::Pending, _) => Err(invalid_state(&key.arn, "not pending deletion")),
         }
     }
 }
@@ -204,127 +162,19 @@ impl Kms<'_> {
         operation: &'static str,
         key: &str,
         needs: Needs,
-        body: impl FnOnce(&World, &mut Key) -> Result<T, ServiceError>,
+        body: impl FnOnce(&mut World, &mut Key) -> Result<T, ServiceError>,
     ) -> Result<T, Failure> {
         let call = self.call(operation, Access::Write, key);
         let (who, region) = (self.who.clone(), self.region.clone());
         self.world.perform(call, |world, _| {
-            let id = own_key_id(&who, &region, key)?.to_owned();
-            let mut changed = world.writable_key(&who, &region, &id, operation)?;
+            let id = own_key_id(&who, &region, key)?;
+            let mut changed = world.writable_key(&who, &region, id, operation)?;
             world.link.touched = Some(changed.arn.clone());
             needs.check(&changed)?;
             let result = body(world, &mut changed)?;
-            world
-                .home(&who.account, &region)
-                .keys
-                .insert(id, Arc::new(changed));
+            world.store(changed);
             Ok(result)
         })
-    }
-}
-
-impl World {
-    /// The region's present state, opened for a change.
-    fn home(&mut self, account: &str, region: &str) -> &mut KmsRegion {
-        let (now_ms, keep_ms) = (self.now_ms, self.keep_ms());
-        self.kms
-            .entry((account.to_owned(), region.to_owned()))
-            .or_insert_with(|| Versioned::new(KmsRegion::default()))
-            .change(now_ms, keep_ms)
-    }
-
-    fn present(&self, account: &str, region: &str) -> Option<&KmsRegion> {
-        Some(
-            self.kms
-                .get(&(account.to_owned(), region.to_owned()))?
-                .get(),
-        )
-    }
-
-    /// A copy of a key for a write that is allowed to see it.
-    fn writable_key(
-        &mut self,
-        who: &Identity,
-        region: &str,
-        id: &str,
-        operation: &str,
-    ) -> Result<Key, ServiceError> {
-        let empty = KmsRegion::default();
-        let found = find(
-            self.present(&who.account, region).unwrap_or(&empty),
-            who,
-            region,
-            id,
-        )?
-        .clone();
-        // A replica that has not heard of the key yet refuses the write, as the API reference warns.
-        let age = self.now_ms - found.created_at_ms;
-        let lag = self.settings.kms_read_lag_ms;
-        if age < lag {
-            let n = self.next_id();
-            if pick(self.settings.seed, "replica", n, lag) > age {
-                return Err(not_found(format!("Key '{}' does not exist", found.arn)));
-            }
-        }
-        authorize(self, &found, who, operation)?;
-        Ok(found)
-    }
-
-    /// A key anywhere, by its ARN.
-    pub(super) fn key_by_arn(&self, arn: &str) -> Option<&Key> {
-        let parts = arn_parts(arn)?;
-        let id = parts[5].strip_prefix("key/")?;
-        self.present(parts[4], parts[3])?.keys.get(id).map(|k| &**k)
-    }
-
-    /// Changes a key behind the back of everybody.
-    pub(super) fn edit_key(&mut self, arn: &str, edit: impl FnOnce(&mut Key)) -> bool {
-        let Some(key) = self.key_by_arn(arn) else {
-            return false;
-        };
-        let mut key = key.clone();
-        let Some([_, _, _, region, account, _]) = arn_parts(arn) else {
-            return false;
-        };
-        edit(&mut key);
-        self.home(account, region)
-            .keys
-            .insert(key.id.clone(), Arc::new(key));
-        true
-    }
-
-    /// Points an alias at a key behind the back of everybody.
-    pub(super) fn point_alias(&mut self, name: &str, arn: &str) -> bool {
-        let Some(key_id) = self.key_by_arn(arn).map(|k| k.id.clone()) else {
-            return false;
-        };
-        let Some([_, _, _, region, account, _]) = arn_parts(arn) else {
-            return false;
-        };
-        let now_ms = self.now_ms;
-        let alias = Alias {
-            key_id,
-            created_at_ms: now_ms,
-            updated_at_ms: now_ms,
-        };
-        self.home(account, region)
-            .aliases
-            .insert(name.to_owned(), alias);
-        true
-    }
-
-    /// Removes a key and its aliases at once.
-    pub(super) fn remove_key(&mut self, arn: &str) -> bool {
-        let Some(id) = self.key_by_arn(arn).map(|k| k.id.clone()) else {
-            return false;
-        };
-        let Some([_, _, _, region, account, _]) = arn_parts(arn) else {
-            return false;
-        };
-        let home = self.home(account, region);
-        home.keys.remove(&id);
-        home.aliases.retain(|_, alias| alias.key_id != id);
-        true
     }
 }
 
@@ -336,8 +186,7 @@ fn authorize(
     operation: &str,
 ) -> Result<(), ServiceError> {
     let action = format!("kms:{operation}");
-    let owner = arn_parts(&key.arn).map_or("", |parts| parts[4]);
-    if key.policy.allows(&world.iam, who, owner, &action) {
+    if key.policy.allows(&world.iam, who, key.account(), &action) {
         Ok(())
     } else {
         Err(access_denied(who, &action, &key.arn))
@@ -393,11 +242,11 @@ fn find<'r>(
 }
 
 /// Named items, and the marker of the next page if there is one.
-type Page<'a, T> = (Vec<(&'a String, T)>, Option<String>);
+type Page<'a, T> = (Vec<(&'a str, T)>, Option<String>);
 
 /// A page of a sorted list: what comes after `marker`, at most `limit`, and the marker of the next page.
 fn page<'a, T>(
-    all: impl Iterator<Item = (&'a String, T)>,
+    all: impl Iterator<Item = (&'a str, T)>,
     limit: Option<i32>,
     default: i32,
     most: i32,
@@ -417,7 +266,7 @@ fn page<'a, T>(
         })?),
     };
     let limit = usize::try_from(limit).unwrap_or(0);
-    let mut rest = all.skip_while(|(name, _)| after.is_some_and(|a| name.as_str() <= a));
+    let mut rest = all.skip_while(|(name, _)| after.is_some_and(|a| *name <= a));
     let items: Vec<_> = rest.by_ref().take(limit).collect();
     let more = rest.next().is_some();
     let next = items

@@ -46,6 +46,7 @@ impl Kms<'_> {
         let who = self.who.clone();
         let unknown = name.is_some_and(|n| n != "default");
         self.alter("PutKeyPolicy", key, Needs::Any, |world, key| {
+            world.note_bypass(bypass_lockout_check);
             if unknown {
                 return Err(ServiceError::validation("PolicyName must be default"));
             }

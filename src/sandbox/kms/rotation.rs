@@ -66,10 +66,22 @@ impl Kms<'_> {
     /// Whether, how often and when next.
     pub fn get_key_rotation_status(&mut self, key: &str) -> Result<RotationStatus, Failure> {
         self.look("GetKeyRotationStatus", key, |world, _, key| {
-            let rotation = key
-                .rotation
+            let primary = key
+                .primary_region
                 .as_ref()
-                .filter(|_| key.state != KeyState::PendingDeletion);
+                .filter(|_| key.is_replica())
+                .and_then(|region| {
+                    world
+                        .present(key.account(), region)?
+                        .keys
+                        .get(key.id.as_str())
+                });
+            let rotation = primary.map_or(key, |k| k).rotation.as_ref();
+            let pending = matches!(
+                key.state,
+                KeyState::PendingDeletion | KeyState::PendingReplicaDeletion
+            );
+            let rotation = rotation.filter(|_| !pending);
             Ok(RotationStatus {
                 key_id: key.arn.clone(),
                 key_rotation_enabled: rotation.is_some(),
@@ -91,13 +103,10 @@ impl Rotation {
 impl super::Key {
     /// Rotation of a multi-Region key is set on its primary only (KMS guide, "Rotating multi-Region keys").
     fn primary_only(&self) -> Result<(), ServiceError> {
-        let region = crate::sandbox::ident::arn_parts(&self.arn).map(|p| p[3]);
-        match &self.primary_region {
-            Some(primary) if region != Some(primary.as_str()) => Err(ServiceError::aws(
-                "UnsupportedOperationException",
-                "Rotation of a replica key is managed on its primary key",
-            )),
-            _ => Ok(()),
+        if self.is_replica() {
+            let text = "Rotation of a replica key is managed on its primary key";
+            return Err(ServiceError::aws("UnsupportedOperationException", text));
         }
+        Ok(())
     }
 }

@@ -116,7 +116,13 @@ impl Kms<'_> {
         marker: Option<&str>,
     ) -> Result<TagPage, Failure> {
         self.look("ListResourceTags", key, |_, _, key| {
-            let (items, next_marker) = page(key.tags.iter(), limit, 50, 50, marker)?;
+            let (items, next_marker) = page(
+                key.tags.iter().map(|(k, v)| (k.as_str(), v)),
+                limit,
+                50,
+                50,
+                marker,
+            )?;
             let tags = items.into_iter().map(|(k, v)| Tag::new(k, v)).collect();
             Ok(TagPage {
                 tags,

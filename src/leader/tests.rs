@@ -11,6 +11,10 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::Api;
+
+use super::elector::micro_time;
 use super::*;
 use crate::clock::ManualClock;
 use crate::domain::moment::Span;
@@ -194,6 +198,8 @@ struct Server {
     lease: Mutex<Option<Value>>,
     version: AtomicI64,
     down: AtomicBool,
+    /// Writes take effect at once but are answered after four seconds.
+    slow: AtomicBool,
 }
 
 impl Server {
@@ -273,7 +279,11 @@ async fn write(State(server): State<Arc<Server>>, Json(lease): Json<Value>) -> R
     if current.as_ref() != Some(&lease["metadata"]["resourceVersion"]) {
         return refusal(StatusCode::CONFLICT, "Conflict");
     }
-    server.store(lease)
+    let answer = server.store(lease);
+    if server.slow.load(Ordering::SeqCst) {
+        sleep(secs(4)).await;
+    }
+    answer
 }
 
 struct Candidate {
@@ -384,9 +394,12 @@ async fn a_leader_that_can_not_renew_stops_acting_and_then_gives_up() {
     server.down.store(false, Ordering::SeqCst);
     sleep(secs(8)).await;
     assert!(only.leadership.may_act());
-    // A long one: over.
+    // A long one: over once the lease has run out.
     server.down.store(true, Ordering::SeqCst);
+    let down = Instant::now();
     only.leadership.reaches(Standing::Lost).await;
+    let held_on = down.elapsed().as_secs();
+    assert!((50..=70).contains(&held_on), "{held_on} s");
     assert_eq!(only.run.await.unwrap(), Ended::Lost);
     assert!(!only.leadership.may_act());
 }
@@ -407,4 +420,31 @@ async fn a_passer_by_does_not_end_leadership_a_rival_does() {
         Some("rival"),
         "what is somebody else's is left alone"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_a_renewal_takes_counts() {
+    let (server, start) = (Arc::new(Server::default()), Instant::now());
+    let only = Candidate::start(&server, "only", start, 0);
+    only.leadership.reaches(Standing::Leading).await;
+    server.slow.store(true, Ordering::SeqCst);
+    // Sent after 10 s, answered after 14 s; nothing after that.
+    sleep(secs(15)).await;
+    server.down.store(true, Ordering::SeqCst);
+    sleep(secs(14)).await;
+    assert!(only.leadership.may_act());
+    sleep(secs(2)).await;
+    assert!(!only.leadership.may_act());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_in_the_middle_of_a_renewal_gives_the_lease_back_all_the_same() {
+    let (server, start) = (Arc::new(Server::default()), Instant::now());
+    let only = Candidate::start(&server, "only", start, 0);
+    only.leadership.reaches(Standing::Leading).await;
+    server.slow.store(true, Ordering::SeqCst);
+    sleep(secs(12)).await;
+    only.stop.send(()).unwrap();
+    assert_eq!(only.run.await.unwrap(), Ended::Stopped);
+    assert_eq!(server.holder(), None);
 }

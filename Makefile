@@ -1,0 +1,28 @@
+# Two commands matter: `make demo` shows it, `make test` proves it. Both need Rust and Go, nothing else.
+
+CONTROLPLANE := target/controlplane/controlplane
+
+.PHONY: demo test controlplane crds lint deny
+
+demo: controlplane
+	@echo "Building the operator with its sandbox (about 4 minutes the first time on 2 cores, seconds after that)."
+	cargo build --locked --features sandbox
+	target/debug/cmk-operator demo $(DEMO_FLAGS)
+
+test: controlplane lint
+	cargo test --locked --features sandbox
+
+controlplane:
+	tests/controlplane/build.sh $(CONTROLPLANE)
+
+# The CRDs are generated from src/api; a test fails when the files are stale.
+crds:
+	cargo run --locked --quiet -- crds --dir crds
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --features sandbox --all-targets -- -D warnings
+
+# Needs cargo-deny: cargo install --locked cargo-deny
+deny:
+	cargo deny check

@@ -1,0 +1,229 @@
+//! What AWS's errors mean: the one table from codes to [`Fault`]s.
+//!
+//! Two questions have to be answered about each: what does the next attempt need, and may the call have taken effect.
+//! The second is answered "perhaps" whenever a request may have left this machine and no reply of AWS says otherwise.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::operation::Operation;
+use crate::domain::fault::{Applied, Cause, Fault, FaultClass};
+use crate::domain::moment::Span;
+
+/// What one code means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Verdict {
+    class: FaultClass,
+    cause: Cause,
+    /// Whether a write that was answered so may have taken effect.
+    perhaps: bool,
+}
+
+const fn no(class: FaultClass, cause: Cause) -> Verdict {
+    Verdict { class, cause, perhaps: false }
+}
+
+const TRANSIENT: Verdict = Verdict { class: FaultClass::Transient, cause: Cause::Other, perhaps: true };
+
+/// How long a message may be.
+const READABLE: usize = 1024;
+
+/// The table.
+///
+/// Codes are those of the services' API references; the general ones are at
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html>.
+fn verdict(operation: Operation, code: &str, message: &str) -> Option<Verdict> {
+    use FaultClass::{Conflict, Invalid, Refused, Settling, Terminal, Throttled};
+    Some(match code {
+        "ThrottlingException"
+        | "ThrottledException"
+        | "Throttling"
+        | "RequestLimitExceeded"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "SlowDown" => no(Throttled, Cause::Other),
+
+        // The SDK takes this for throttling. In KMS it is final: the account is full, or the policy is too long
+        // (<https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html>).
+        "LimitExceededException" => match operation {
+            Operation::PutKeyPolicy => no(Invalid, Cause::Policy),
+            _ => no(Refused, Cause::Quota),
+        },
+
+        "AccessDenied" | "AccessDeniedException" => match operation {
+            Operation::AssumeRole => no(Refused, Cause::Role),
+            _ => no(Refused, Cause::Permission),
+        },
+        "NotAuthorized" | "UnauthorizedOperation" => no(Refused, Cause::Permission),
+        // The region is switched off in the account, or for tokens of STS.
+        "RegionDisabledException" | "OptInRequired" => no(Refused, Cause::Other),
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "InvalidAccessKeyId"
+        | "InvalidToken"
+        | "ExpiredTradeInTokenException" => no(Refused, Cause::Credentials),
+
+        // A principal that was made a moment ago is not known everywhere yet; one that was deleted never will be again.
+        // AWS's words are the same; only time tells.
+        "MalformedPolicyDocumentException" if message.to_ascii_lowercase().contains("invalid principal") => {
+            no(Settling, Cause::Principal)
+        }
+        "MalformedPolicyDocumentException" => no(Invalid, Cause::Policy),
+
+        "AlreadyExistsException" | "ConflictException" | "KMSInvalidStateException" | "DisabledException" => {
+            no(Conflict, Cause::Other)
+        }
+        // Of a write: we saw the key before we wrote. Reads never come here.
+        "NotFoundException" => no(Settling, Cause::Other),
+
+        "TagException"
+        | "InvalidAliasNameException"
+        | "InvalidArnException"
+        | "ValidationException"
+        | "ValidationError"
+        | "InvalidParameterException"
+        | "InvalidParameterValue" => no(Invalid, Cause::Other),
+
+        "UnsupportedOperationException"
+        | "InvalidAction"
+        | "UnknownOperationException"
+        | "SerializationException"
+        | "MissingParameter"
+        | "InvalidQueryParameter"
+        | "MalformedQueryString"
+        | "MissingAction" => no(Terminal, Cause::Other),
+
+        // `DependencyTimeoutException` and the like may come after the work was done.
+        "KMSInternalException"
+        | "InvalidMarkerException"
+        | "PaginationTokenExpiredException"
+        | "DependencyTimeoutException"
+        | "KeyUnavailableException"
+        | "InternalFailure"
+        | "InternalServiceException"
+        | "InternalServerError"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "RequestTimeout"
+        | "RequestTimeoutException" => TRANSIENT,
+        _ => return None,
+    })
+}
+
+/// What an answer with a code that is not in the table, or with none, means by its HTTP status.
+fn by_status(code: Option<&str>, status: u16) -> Verdict {
+    match status {
+        408 | 500.. => TRANSIENT,
+        429 => no(FaultClass::Throttled, Cause::Other),
+        401 | 403 => no(FaultClass::Refused, Cause::Permission),
+        // Without a code it was not AWS who answered, and who knows what it did with the request.
+        _ => Verdict { class: FaultClass::Terminal, cause: Cause::Other, perhaps: code.is_none() },
+    }
+}
+
+/// The fault that an error of the SDK amounts to.
+pub(super) fn fault<E>(operation: Operation, target: &str, error: &SdkError<E, HttpResponse>) -> Fault
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    // Our own credentials provider says best what is wrong with a role; nothing was sent under it.
+    if let Some(fault) = find::<Fault>(error) {
+        return fault.clone();
+    }
+    let credentials = find::<CredentialsError>(error);
+    let new = |verdict: Verdict, message: String| {
+        let mut fault = Fault::new(verdict.class, operation.action(), target, cut(message)).because(verdict.cause);
+        if verdict.perhaps && operation.writes() {
+            fault.applied = Applied::Perhaps;
+        }
+        fault
+    };
+    match error {
+        SdkError::ServiceError(context) => {
+            let (code, text) = (error.code(), error.message().unwrap_or_default());
+            let status = context.raw().status().as_u16();
+            let verdict = code.and_then(|c| verdict(operation, c, text)).unwrap_or_else(|| by_status(code, status));
+            let message = match (code, text) {
+                (Some(code), "") => code.to_owned(),
+                (Some(code), text) => format!("{code}: {text}"),
+                (None, _) => format!("HTTP {status}, an answer that is not AWS's"),
+            };
+            let mut fault = new(verdict, message);
+            if verdict.class == FaultClass::Throttled {
+                fault.retry_after = retry_after(context.raw());
+            }
+            fault
+        }
+        SdkError::ConstructionFailure(_) => new(no(FaultClass::Terminal, Cause::Other), chain(error)),
+        SdkError::DispatchFailure(_) => {
+            let unsent = credentials.map(without_credentials);
+            let unconnected = never_connected(error).then(|| no(FaultClass::Transient, Cause::Other));
+            new(unsent.or(unconnected).unwrap_or(TRANSIENT), chain(error))
+        }
+        _ => new(TRANSIENT, chain(error)),
+    }
+}
+
+/// What it means that the SDK's own chain yields no credentials. Nothing was sent.
+fn without_credentials(error: &CredentialsError) -> Verdict {
+    match error {
+        CredentialsError::ProviderTimedOut(_) => no(FaultClass::Transient, Cause::Credentials),
+        // A metadata service or a token file that is slow to come up looks the same as one that never will.
+        CredentialsError::ProviderError(_) if find::<std::io::Error>(error).is_some() => {
+            no(FaultClass::Transient, Cause::Credentials)
+        }
+        _ => no(FaultClass::Refused, Cause::Credentials),
+    }
+}
+
+/// Whether the connection was never made, so that no byte of the request left.
+fn never_connected(error: &(dyn Error + 'static)) -> bool {
+    find::<hyper_util::client::legacy::Error>(error).is_some_and(hyper_util::client::legacy::Error::is_connect)
+}
+
+/// The first error of a type in a chain of causes.
+pub(super) fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
+    std::iter::successors(Some(error), |&e| e.source()).find_map(|e| e.downcast_ref())
+}
+
+/// A chain of causes as one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for error in std::iter::successors(Some(error), |&e| e.source()) {
+        let text = error.to_string();
+        if !parts.iter().any(|p| p.contains(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
+}
+
+/// The text, cut at a readable length.
+fn cut(mut text: String) -> String {
+    if text.len() > READABLE {
+        text.truncate(text.floor_char_boundary(READABLE));
+        text.push('…');
+    }
+    text
+}
+
+/// When AWS wants to be asked again: its own header counts in milliseconds, the standard one in seconds.
+fn retry_after(response: &HttpResponse) -> Option<Span> {
+    let number = |name: &str| response.headers().get(name)?.trim().parse::<i64>().ok().filter(|n| *n >= 0);
+    number("x-amz-retry-after").map(Span).or_else(|| number("retry-after").map(|s| Span(s.saturating_mul(1000))))
+}

@@ -1,0 +1,174 @@
+//! [`KeyService`] over KMS, STS and the tagging API.
+//!
+//! - [`clients`]: who calls; [`assume`]: as whom. - [`send`]: one call; [`faults`]: what its error means.
+//! - [`scan`]: looking for keys by their tags; [`keys`]: reading and writing one key.
+
+mod assume;
+mod clients;
+mod faults;
+mod keys;
+mod operation;
+mod options;
+mod scan;
+mod send;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clients::{ClientSet, Clients};
+pub use operation::Operation;
+pub use options::{Endpoints, Options};
+use send::Sender;
+
+use crate::adapters::limits::Limits;
+use crate::adapters::watch::Watch;
+use crate::clock::Clock;
+use crate::domain::desired::NewKey;
+use crate::domain::fault::{Cause, Fault, FaultClass};
+use crate::domain::id::{KeyArn, Owner};
+use crate::domain::moment::Moment;
+use crate::domain::observed::{Caller, Candidate, KeyFacts, Rotation};
+use crate::domain::reading::Reading;
+use crate::ports::{KeyService, Place};
+
+/// AWS over the wire.
+pub struct AwsKeys {
+    sender: Arc<Sender>,
+    clients: Clients,
+}
+
+impl AwsKeys {
+    /// AWS, called in this way. Sends nothing; the first call finds the credentials.
+    pub fn new(options: Options, clock: Arc<dyn Clock>, limits: Arc<Limits<String>>, watch: Arc<dyn Watch>) -> Self {
+        let sender = Arc::new(Sender { options, clock, limits, watch });
+        Self { clients: Clients::new(sender.clone()), sender }
+    }
+
+    /// The outcome of a call. After AWS rejected our credentials it is asked anew who we are.
+    async fn noted<T>(&self, set: &ClientSet, outcome: Result<T, Fault>) -> Result<T, Fault> {
+        if outcome.as_ref().is_err_and(|f| matches!(f.cause, Cause::Credentials | Cause::Role | Cause::OpenRole)) {
+            *set.caller.lock().await = None;
+        }
+        outcome
+    }
+
+    async fn who(&self, place: &Place) -> Result<Caller, Fault> {
+        let set = self.clients.of(place).await?;
+        let mut known = set.caller.lock().await;
+        if let Some((at, caller)) = known.as_ref()
+            && self.sender.clock.now().since(*at) < self.sender.options.caller_ttl
+        {
+            return Ok(caller.clone());
+        }
+        *known = None;
+        let (operation, target) = (Operation::GetCallerIdentity, place.region.as_str());
+        let reply = self.sender.send(operation, target, Box::pin(set.sts.get_caller_identity().send())).await?;
+        let (Some(account), Some(arn)) = (reply.account, reply.arn) else {
+            return Err(Fault::new(FaultClass::Terminal, operation.action(), target, "the answer names nobody"));
+        };
+        let caller = Caller { account, arn };
+        *known = Some((self.sender.clock.now(), caller.clone()));
+        Ok(caller)
+    }
+}
+
+impl KeyService for AwsKeys {
+    async fn caller(&self, place: &Place) -> Reading<Caller> {
+        self.who(place).await.map(Some).into()
+    }
+
+    async fn describe(&self, place: &Place, key: &str) -> Reading<KeyFacts> {
+        let look = async {
+            let set = self.clients.of(place).await?;
+            self.noted(&set, keys::describe(&self.sender, &set, place, key).await).await
+        };
+        look.await.into()
+    }
+
+    async fn tags(&self, place: &Place, key: &KeyArn) -> Reading<BTreeMap<String, String>> {
+        let look = async {
+            let set = self.clients.of(place).await?;
+            self.noted(&set, scan::tags(&self.sender, &set, key).await).await
+        };
+        look.await.into()
+    }
+
+    async fn policy(&self, place: &Place, key: &KeyArn) -> Reading<String> {
+        let look = async {
+            let set = self.clients.of(place).await?;
+            self.noted(&set, keys::policy(&self.sender, &set, key).await).await
+        };
+        look.await.into()
+    }
+
+    async fn rotation(&self, place: &Place, key: &KeyArn) -> Reading<Rotation> {
+        let look = async {
+            let set = self.clients.of(place).await?;
+            self.noted(&set, keys::rotation(&self.sender, &set, key).await).await
+        };
+        look.await.into()
+    }
+
+    async fn search(&self, place: &Place, owner: &Owner) -> Reading<Vec<Candidate>> {
+        let look = async {
+            let set = self.clients.of(place).await?;
+            self.noted(&set, scan::search(&self.sender, &set, place, owner).await.map(Some)).await
+        };
+        look.await.into()
+    }
+
+    async fn scan(&self, place: &Place, owner: &Owner, not_before: Moment) -> Reading<Vec<Candidate>> {
+        let look = async {
+            let set = self.clients.of(place).await?;
+            let scan = set.scans.candidates(&self.sender, &set, &place.region, owner, not_before).await;
+            self.noted(&set, scan.map(Some)).await
+        };
+        look.await.into()
+    }
+
+    async fn create_key(&self, place: &Place, key: &NewKey) -> Result<KeyArn, Fault> {
+        let set = self.clients.of(place).await?;
+        self.noted(&set, keys::create(&self.sender, &set, place, key).await).await
+    }
+
+    async fn create_alias(&self, place: &Place, alias: &str, key: &KeyArn) -> Result<(), Fault> {
+        let set = self.clients.of(place).await?;
+        let target = keys::in_region(alias, place);
+        let call = set.writes.create_alias().alias_name(alias).target_key_id(key.to_string());
+        let done = self.sender.write(Operation::CreateAlias, place, &target, Box::pin(call.send())).await;
+        self.noted(&set, done.map(drop)).await
+    }
+
+    async fn put_policy(&self, place: &Place, key: &KeyArn, policy: &str) -> Result<(), Fault> {
+        let set = self.clients.of(place).await?;
+        let target = key.to_string();
+        let call = set.writes.put_key_policy().key_id(&target).policy_name(keys::POLICY_NAME).policy(policy);
+        let done = self.sender.write(Operation::PutKeyPolicy, place, &target, Box::pin(call.send())).await;
+        self.noted(&set, done.map(drop)).await
+    }
+
+    async fn enable_rotation(&self, place: &Place, key: &KeyArn, period_days: i32) -> Result<(), Fault> {
+        let set = self.clients.of(place).await?;
+        let target = key.to_string();
+        let call = set.writes.enable_key_rotation().key_id(&target).rotation_period_in_days(period_days);
+        let done = self.sender.write(Operation::EnableKeyRotation, place, &target, Box::pin(call.send())).await;
+        self.noted(&set, done.map(drop)).await
+    }
+
+    async fn describe_as(&self, place: &Place, key: &KeyArn, description: &str) -> Result<(), Fault> {
+        let set = self.clients.of(place).await?;
+        let target = key.to_string();
+        let call = set.writes.update_key_description().key_id(&target).description(description);
+        let done = self.sender.write(Operation::UpdateKeyDescription, place, &target, Box::pin(call.send())).await;
+        self.noted(&set, done.map(drop)).await
+    }
+
+    async fn tag(&self, place: &Place, key: &KeyArn, tags: &BTreeMap<String, String>) -> Result<(), Fault> {
+        let set = self.clients.of(place).await?;
+        let target = key.to_string();
+        let tags = keys::wire_tags(Operation::TagResource, &target, tags)?;
+        let call = set.writes.tag_resource().key_id(&target).set_tags(Some(tags));
+        let done = self.sender.write(Operation::TagResource, place, &target, Box::pin(call.send())).await;
+        self.noted(&set, done.map(drop)).await
+    }
+}

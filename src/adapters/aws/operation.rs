@@ -1,0 +1,110 @@
+//! The AWS operations that the operator uses. `cmk-operator iam-policy` is made from the same list.
+
+/// An operation of AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// `sts:AssumeRole`.
+    AssumeRole,
+    /// `sts:GetCallerIdentity`.
+    GetCallerIdentity,
+    /// `kms:DescribeKey`.
+    DescribeKey,
+    /// `kms:ListResourceTags`.
+    ListResourceTags,
+    /// `kms:GetKeyPolicy`.
+    GetKeyPolicy,
+    /// `kms:GetKeyRotationStatus`.
+    GetKeyRotationStatus,
+    /// `kms:ListKeys`.
+    ListKeys,
+    /// `tag:GetResources`.
+    GetResources,
+    /// `kms:CreateKey`.
+    CreateKey,
+    /// `kms:CreateAlias`.
+    CreateAlias,
+    /// `kms:PutKeyPolicy`.
+    PutKeyPolicy,
+    /// `kms:EnableKeyRotation`.
+    EnableKeyRotation,
+    /// `kms:UpdateKeyDescription`.
+    UpdateKeyDescription,
+    /// `kms:TagResource`.
+    TagResource,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::AssumeRole,
+        Self::GetCallerIdentity,
+        Self::DescribeKey,
+        Self::ListResourceTags,
+        Self::GetKeyPolicy,
+        Self::GetKeyRotationStatus,
+        Self::ListKeys,
+        Self::GetResources,
+        Self::CreateKey,
+        Self::CreateAlias,
+        Self::PutKeyPolicy,
+        Self::EnableKeyRotation,
+        Self::UpdateKeyDescription,
+        Self::TagResource,
+    ];
+
+    /// The IAM action.
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::AssumeRole => "sts:AssumeRole",
+            Self::GetCallerIdentity => "sts:GetCallerIdentity",
+            Self::DescribeKey => "kms:DescribeKey",
+            Self::ListResourceTags => "kms:ListResourceTags",
+            Self::GetKeyPolicy => "kms:GetKeyPolicy",
+            Self::GetKeyRotationStatus => "kms:GetKeyRotationStatus",
+            Self::ListKeys => "kms:ListKeys",
+            Self::GetResources => "tag:GetResources",
+            Self::CreateKey => "kms:CreateKey",
+            Self::CreateAlias => "kms:CreateAlias",
+            Self::PutKeyPolicy => "kms:PutKeyPolicy",
+            Self::EnableKeyRotation => "kms:EnableKeyRotation",
+            Self::UpdateKeyDescription => "kms:UpdateKeyDescription",
+            Self::TagResource => "kms:TagResource",
+        }
+    }
+
+    /// The service, as the IAM action abbreviates it.
+    pub fn service(self) -> &'static str {
+        self.action().split_once(':').map_or("", |(service, _)| service)
+    }
+
+    /// The name in the service's API, under which quotas are counted.
+    pub fn name(self) -> &'static str {
+        self.action().split_once(':').map_or("", |(_, name)| name)
+    }
+
+    /// Whether it changes something, so that a lost reply leaves its outcome open.
+    pub const fn writes(self) -> bool {
+        match self {
+            Self::AssumeRole
+            | Self::GetCallerIdentity
+            | Self::DescribeKey
+            | Self::ListResourceTags
+            | Self::GetKeyPolicy
+            | Self::GetKeyRotationStatus
+            | Self::ListKeys
+            | Self::GetResources => false,
+            Self::CreateKey
+            | Self::CreateAlias
+            | Self::PutKeyPolicy
+            | Self::EnableKeyRotation
+            | Self::UpdateKeyDescription
+            | Self::TagResource => true,
+        }
+    }
+
+    /// Whether it needs a slot of our share of its quota. Reads of single keys have quotas of a thousand and more per
+    /// second, which the number of workers bounds well enough.
+    pub const fn is_scarce(self) -> bool {
+        self.writes() || matches!(self, Self::GetResources)
+    }
+}
