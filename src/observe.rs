@@ -9,6 +9,7 @@ use crate::domain::desired::{Deployment, Desired, DesiredKey};
 use crate::domain::fault::Fault;
 use crate::domain::id::Region;
 use crate::domain::memory::{Memory, RegionMemory};
+use crate::domain::moment::Moment;
 use crate::domain::observed::{Candidate, CredentialsSeen, DatabaseSeen, Depth, Observed, RegionSeen};
 use crate::domain::reading::Reading;
 use crate::plan::Pass;
@@ -41,7 +42,8 @@ pub async fn observe<K: KeyService, U: Upstream>(
     let session = credentials.session.as_ref();
     let everything = depth == Depth::Everything;
     let deploy = credentials.deploy.as_ref();
-    let eyes = Eyes { keys, upstream, key, session, deploy, desired, depth, pass };
+    let sweep = memory.was_ready || memory.looked.everything == Moment::default();
+    let eyes = Eyes { keys, upstream, key, session, deploy, desired, depth, sweep, pass };
     let regions: Vec<Region> = desired.regions().into_iter().cloned().collect();
     let first = regions.first().map(|region| eyes.place(region));
     let caller = async {
@@ -92,6 +94,8 @@ struct Eyes<'a, K, U> {
     deploy: Option<&'a Session>,
     desired: &'a Desired,
     depth: Depth,
+    /// Whether surplus keys are looked for.
+    sweep: bool,
     pass: &'a Pass,
 }
 
@@ -152,10 +156,16 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
             }
         }
         let own = wish.key_arn.is_none() && matches!(self.desired, Desired::Key(_));
-        if own && self.depth == Depth::Everything {
+        if own && self.depth == Depth::Everything && self.searches(memory) {
             self.search(&place, memory, &mut seen).await;
         }
         seen
+    }
+
+    /// Whether keys with our tags are looked for: while none is recorded, at the first look of a process, and at the rare
+    /// looks at everything of an object that is ready. The tagging API's quota is small and shared.
+    fn searches(&self, memory: Option<&RegionMemory>) -> bool {
+        memory.is_none_or(|m| m.key.is_none()) || self.sweep
     }
 
     /// Looks for keys with our tags: to find the one whose creation was not recorded, and to find surplus ones.

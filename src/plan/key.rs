@@ -172,10 +172,6 @@ fn plan_region(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &
     }
     let policy_holds = policy::plan_region(draft, key, region, wish, &facts, &seen);
     registration::plan_region(draft, key, region, &facts, &seen, &memory, cloud, policy_holds);
-    if let Some(fault) = seen.candidates.fault() {
-        let fault = fault.clone();
-        draft.fault(ConditionType::KeysReady, Some(region), &fault);
-    }
     if !draft.has(ConditionType::KeysReady, region) {
         draft.fine(ConditionType::KeysReady, Some(region), Reason::KeysEnabled, &format!("{} is enabled.", facts.arn));
     }

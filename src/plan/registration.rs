@@ -143,8 +143,8 @@ fn absent(
     }
     if desired.capabilities.registration_is_final && looks < settings.gate_looks {
         let message = format!(
-            "Everything is ready to register {}; a registration is final here, so it has to look right {} times in a row ({looks} so far).",
-            facts.arn, settings.gate_looks
+            "Ready to register the key; that is final here, so everything has to look right {} times in a row ({looks} so far).",
+            settings.gate_looks
         );
         draft.working(CONDITION, Some(region), Reason::Registering, message);
         draft.wait(settings.gate_spacing);
