@@ -113,6 +113,7 @@ pub async fn run<A: KeyService + 'static, U: Upstream + 'static>(
         terms,
         clock: Arc::clone(&parts.clock),
         leadership: Arc::clone(&leadership),
+        witness: Arc::clone(&parts.witness),
     });
     // The lease is given up only after the last pass, or another replica could act beside it.
     let (release, released) = watch::channel(false);

@@ -12,6 +12,8 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use super::{Leadership, Standing, Terms, Verdict, verdict};
 use crate::clock::Clock;
 use crate::domain::moment::Moment;
+use crate::execute::Witness;
+use crate::plan::step::Site;
 
 /// How an election ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Elector {
     pub clock: Arc<dyn Clock>,
     /// What the rest of the process asks.
     pub leadership: Arc<Leadership>,
+    /// Who is told of every write of the Lease.
+    pub witness: Arc<dyn Witness>,
 }
 
 /// The Lease as last seen.
@@ -61,6 +65,21 @@ enum Trouble {
 }
 
 impl Elector {
+    async fn replace(&self, lease: &Lease) -> Result<Lease, Trouble> {
+        self.told(self.leases.replace(&self.name, &PostParams::default(), lease)).await
+    }
+
+    async fn create(&self, lease: &Lease) -> Result<Lease, Trouble> {
+        self.told(self.leases.create(&PostParams::default(), lease)).await
+    }
+
+    async fn told(&self, write: impl Future<Output = kube::Result<Lease>>) -> Result<Lease, Trouble> {
+        let _ = self.witness.before(Site::Lease);
+        let written = self.bounded(write).await;
+        let _ = self.witness.after(Site::Lease, None);
+        written
+    }
+
     /// Waits, takes, renews; returns when `stop` does (after giving the lease back) or when leadership is lost.
     ///
     /// `stop` should end only after the last pass has: until then others must not start.
@@ -101,8 +120,7 @@ impl Elector {
             let lease = self.first_lease();
             return self.settle(
                 sent_ms,
-                self.bounded(self.leases.create(&PostParams::default(), &lease))
-                    .await,
+                self.create(&lease).await,
             );
         };
         let now_ms = self.clock.monotonic_ms();
@@ -128,12 +146,7 @@ impl Elector {
             (Verdict::Hold | Verdict::Take, Some(Seen { lease, .. })) => {
                 let sent_ms = self.clock.monotonic_ms();
                 let mine = self.claimed(lease, verdict);
-                let written = self
-                    .bounded(
-                        self.leases
-                            .replace(&self.name, &PostParams::default(), &mine),
-                    )
-                    .await;
+                let written = self.replace(&mine).await;
                 self.settle(sent_ms, written)
             }
             (Verdict::Yield(until), _) => {
@@ -197,12 +210,7 @@ impl Elector {
     async fn renew(&self, held: &mut Held) -> Result<bool, Trouble> {
         let sent_ms = self.clock.monotonic_ms();
         let mine = self.claimed(&held.lease, Verdict::Hold);
-        let written = self
-            .bounded(
-                self.leases
-                    .replace(&self.name, &PostParams::default(), &mine),
-            )
-            .await;
+        let written = self.replace(&mine).await;
         if let Some(renewed) = self.settle(sent_ms, written)? {
             *held = renewed;
             return Ok(true);
@@ -220,12 +228,7 @@ impl Elector {
         }
         let sent_ms = self.clock.monotonic_ms();
         let mine = self.claimed(&current, Verdict::Hold);
-        let written = self
-            .bounded(
-                self.leases
-                    .replace(&self.name, &PostParams::default(), &mine),
-            )
-            .await;
+        let written = self.replace(&mine).await;
         if let Some(renewed) = self.settle(sent_ms, written)? {
             *held = renewed;
         }
@@ -254,11 +257,7 @@ impl Elector {
         {
             spec.holder_identity = None;
             spec.renew_time = Some(micro_time(self.clock.now()));
-            self.bounded(
-                self.leases
-                    .replace(&self.name, &PostParams::default(), &lease),
-            )
-            .await?;
+            self.replace(&lease).await?;
         }
         Ok(())
     }

@@ -303,6 +303,7 @@ impl Candidate {
             terms: Terms::default(),
             clock,
             leadership: Arc::clone(&leadership),
+            witness: Arc::new(crate::controller::witness::Quiet),
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let run = tokio::spawn(elector.run(async {

@@ -26,7 +26,7 @@ where
         match answer {
             Ok(value) => return Ok(value),
             Err(not_yet) if Instant::now() > end => return Err(format!("waited {within:?} for {what}: {not_yet}")),
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(150)).await,
         }
     }
 }

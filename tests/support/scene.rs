@@ -113,10 +113,13 @@ impl Scene {
             .args(["--http-address", "127.0.0.1:0"])
             .args(["--astra-endpoint", &self.astra])
             .args(["--log-format", "json", "--log", "cmk_operator=debug"])
-            .args(["--gate-spacing", "200ms", "--poll", "200ms", "--repair-holdoff", "2s"])
+            .args(["--gate-spacing", "300ms", "--poll", "300ms", "--repair-holdoff", "2s"])
             .args(["--create-settle", "3s", "--deploy-settle", "4s", "--write-timeout", "2s"])
             .args(["--longest-backoff", "1s", "--secret-poll", "200ms"])
-            .args(["--lease-duration", "3s", "--lease-renew", "500ms", "--lease-act", "2s"])
+            // The same name at each start, so that a killed operator's lease is its successor's at once; the harness has
+            // seen the end of the former before it starts the latter.
+            .args(["--identity", &self.namespace])
+            .args(["--lease-duration", "30s", "--lease-renew", "3s", "--lease-act", "20s"])
             .args(&self.extra)
             .env("KUBECONFIG", &self.plane.kubeconfig)
             .env("AWS_ENDPOINT_URL", &self.aws)
@@ -249,13 +252,15 @@ impl Scene {
         .await;
         match answer {
             Ok(object) => object,
-            Err(problem) => {
-                let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
-                let tail: Vec<&str> = log.lines().rev().take(40).collect();
-                let tail: Vec<&str> = tail.into_iter().rev().collect();
-                panic!("{problem}\noperator's log, the end:\n{}", tail.join("\n"));
-            }
+            Err(problem) => panic!("{problem}\n{}", self.log_tail()),
         }
+    }
+
+    /// The end of the operator's log.
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(40).collect();
+        format!("operator's log, the end:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
     }
 
     pub async fn ready(&self, kind: &str, name: &str) -> Value {
