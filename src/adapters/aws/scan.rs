@@ -202,8 +202,10 @@ pub(super) async fn search(
     let filters: Vec<_> =
         owner.tags().iter().map(|(key, value)| TagFilter::builder().key(*key).values(*value).build()).collect();
     let (mut found, mut token) = (Vec::new(), None);
+    // One slot for all pages: a search that had to come back for its second page would begin anew, and never end. An
+    // owner has a handful of keys, so there is one page.
+    sender.reserve(operation, place, target)?;
     loop {
-        sender.reserve(operation, place, target)?;
         let request = set
             .tagging
             .get_resources()

@@ -1,0 +1,13 @@
+//! The adapters against a scripted server on loopback: what they send, how often, and what they make of the answers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
+
+mod adapters {
+    mod astra;
+    mod astra_faults;
+    mod aws;
+    mod aws_faults;
+    mod aws_roles;
+    mod aws_search;
+    mod server;
+}
