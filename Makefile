@@ -2,7 +2,7 @@
 
 CONTROLPLANE := target/controlplane/controlplane
 
-.PHONY: demo test controlplane crds lint deny
+.PHONY: demo test controlplane crds docs lint deny
 
 demo: controlplane
 	@echo "Building the operator with its sandbox (about 4 minutes the first time on 2 cores, seconds after that)."
@@ -18,6 +18,10 @@ controlplane:
 # The CRDs are generated from src/api; a test fails when the files are stale.
 crds:
 	cargo run --locked --quiet -- crds --dir crds
+
+# The table of reasons is generated from src/domain/condition.rs; a test fails when the file is stale.
+docs:
+	cargo run --locked --quiet -- reasons > docs/conditions.md
 
 lint:
 	cargo fmt --check

@@ -28,6 +28,9 @@ pub enum Command {
     Run(Box<Run>),
     /// Prints the CRDs as YAML, or writes them to a directory.
     Crds(Crds),
+    /// Prints the table of condition reasons as Markdown.
+    #[command(hide = true)]
+    Reasons,
     /// Serves simulated AWS and Astra on loopback and prints one line of JSON with the addresses.
     #[cfg(feature = "sandbox")]
     Sandbox(Sandbox),

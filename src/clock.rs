@@ -42,17 +42,13 @@ const THROUGH_SUSPENSION: ClockId = ClockId::Monotonic;
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
         // A clock before 1970 is a broken machine; zero keeps every "is it over yet" at "no".
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Moment(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
     fn monotonic_ms(&self) -> i64 {
         let t = clock_gettime(THROUGH_SUSPENSION);
-        t.tv_sec
-            .saturating_mul(1_000)
-            .saturating_add(t.tv_nsec / 1_000_000)
+        t.tv_sec.saturating_mul(1_000).saturating_add(t.tv_nsec / 1_000_000)
     }
 }
 
@@ -66,10 +62,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that shows `now`; its monotonic side starts at an unrelated value, so that mixing the two shows.
     pub fn new(now: Moment) -> Self {
-        Self {
-            wall: AtomicI64::new(now.0),
-            monotonic: AtomicI64::new(1_000_000),
-        }
+        Self { wall: AtomicI64::new(now.0), monotonic: AtomicI64::new(1_000_000) }
     }
 
     /// Lets time pass on both clocks, as real time and suspension do.
@@ -114,9 +107,6 @@ mod tests {
         clock.step_wall(Span(-4_000));
         assert_eq!((clock.now(), clock.monotonic_ms()), (Moment(1_000), before));
         clock.advance(Span(10));
-        assert_eq!(
-            (clock.now(), clock.monotonic_ms()),
-            (Moment(1_010), before + 10)
-        );
+        assert_eq!((clock.now(), clock.monotonic_ms()), (Moment(1_010), before + 10));
     }
 }

@@ -61,9 +61,7 @@ impl Default for Terms {
 impl Terms {
     /// Whether the times are in the only order that makes sense.
     pub fn are_sound(&self) -> bool {
-        self.renew_every < self.act_within
-            && self.act_within < self.lease
-            && !self.renew_every.is_zero()
+        self.renew_every < self.act_within && self.act_within < self.lease && !self.renew_every.is_zero()
     }
 
     /// Between two looks at somebody else's lease, and between two tries after a failure.
@@ -84,34 +82,18 @@ pub enum Verdict {
 }
 
 /// Decides about a lease as read at `now`; `unchanged_for` is how long we have seen this very version, by our own clock.
-pub fn verdict(
-    lease: &LeaseSpec,
-    me: &str,
-    now: Moment,
-    unchanged_for: Duration,
-    terms: &Terms,
-) -> Verdict {
+pub fn verdict(lease: &LeaseSpec, me: &str, now: Moment, unchanged_for: Duration, terms: &Terms) -> Verdict {
     match lease.holder_identity.as_deref() {
         None | Some("") => return Verdict::Take,
         Some(holder) if holder == me => return Verdict::Hold,
         Some(_) => {}
     }
     // The holder's own duration counts: it may have been configured differently before an upgrade.
-    let lasts = lease
-        .lease_duration_seconds
-        .map_or(millis(terms.lease), |s| i64::from(s).saturating_mul(1_000));
-    let by_wall = lease.renew_time.as_ref().map_or(now.0, |MicroTime(at)| {
-        at.as_millisecond().saturating_add(lasts)
-    });
-    let by_watching = now
-        .0
-        .saturating_add(millis(terms.act_within.saturating_sub(unchanged_for)));
+    let lasts = lease.lease_duration_seconds.map_or(millis(terms.lease), |s| i64::from(s).saturating_mul(1_000));
+    let by_wall = lease.renew_time.as_ref().map_or(now.0, |MicroTime(at)| at.as_millisecond().saturating_add(lasts));
+    let by_watching = now.0.saturating_add(millis(terms.act_within.saturating_sub(unchanged_for)));
     let until = by_wall.max(by_watching);
-    if until <= now.0 {
-        Verdict::Take
-    } else {
-        Verdict::Yield(Moment(until))
-    }
+    if until <= now.0 { Verdict::Take } else { Verdict::Yield(Moment(until)) }
 }
 
 /// Where the process stands.
@@ -145,11 +127,7 @@ impl Leadership {
     }
 
     fn with(clock: Arc<dyn Clock>, act_until_ms: i64, standing: Standing) -> Self {
-        Self {
-            clock,
-            act_until_ms: AtomicI64::new(act_until_ms),
-            standing: watch::Sender::new(standing),
-        }
+        Self { clock, act_until_ms: AtomicI64::new(act_until_ms), standing: watch::Sender::new(standing) }
     }
 
     /// Whether an effect may be started right now. To be asked immediately before each send.
@@ -168,20 +146,12 @@ impl Leadership {
     /// Returns once the process stands there. Never returns if it was elsewhere for good.
     pub async fn reaches(&self, standing: Standing) {
         // An error means that the sender is gone, and that is `self`.
-        let _ = self
-            .standing
-            .subscribe()
-            .wait_for(|now| *now == standing)
-            .await;
+        let _ = self.standing.subscribe().wait_for(|now| *now == standing).await;
     }
 
     fn renewed(&self, sent_ms: i64, act_within: Duration) {
-        self.act_until_ms.store(
-            sent_ms.saturating_add(millis(act_within)),
-            Ordering::Release,
-        );
-        self.standing
-            .send_if_modified(|now| std::mem::replace(now, Standing::Leading) != Standing::Leading);
+        self.act_until_ms.store(sent_ms.saturating_add(millis(act_within)), Ordering::Release);
+        self.standing.send_if_modified(|now| std::mem::replace(now, Standing::Leading) != Standing::Leading);
     }
 
     fn resign(&self, standing: Standing) {

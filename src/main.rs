@@ -30,6 +30,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(options) => operate(&options).await,
         Command::Crds(options) => crds(options.dir.as_deref()),
+        Command::Reasons => reasons(),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => sandbox(&options).await,
         #[cfg(feature = "sandbox")]
@@ -71,7 +72,9 @@ async fn operate(options: &Run) -> Result<ExitCode, Failure> {
         act_within: hidden.lease_act.to_duration(),
     };
     if !terms.are_sound() {
-        return Err("the lease has to last longer than effects may be started, and that longer than renewals are apart".into());
+        return Err(
+            "the lease has to last longer than effects may be started, and that longer than renewals are apart".into(),
+        );
     }
     let http = TcpListener::bind(options.http_address).await?;
     tracing::info!(address = %http.local_addr()?, "metrics and health");
@@ -146,7 +149,14 @@ fn crds(dir: Option<&Path>) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints the table of condition reasons.
+fn reasons() -> Result<ExitCode, Failure> {
+    std::io::stdout().write_all(cmk_operator::api::reasons::markdown().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 #[cfg(feature = "sandbox")]
+#[expect(clippy::exit, reason = "a read of standard input that is still under way would hold the process back")]
 async fn sandbox(options: &cmk_operator::cli::Sandbox) -> Result<ExitCode, Failure> {
     use cmk_operator::sandbox::astra::OrgSettings;
     use cmk_operator::sandbox::http::{Options, serve};
@@ -177,6 +187,5 @@ async fn sandbox(options: &cmk_operator::cli::Sandbox) -> Result<ExitCode, Failu
         _ = tokio::signal::ctrl_c() => {}
     }
     running.shutdown().await;
-    // A read of standard input that is still under way would hold the process back.
     std::process::exit(0)
 }

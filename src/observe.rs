@@ -189,9 +189,7 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         };
         let Deployment { bound_id, request, .. } = deployment;
         match bound_id.as_ref().or(memory.database.as_ref()) {
-            Some(id) => {
-                DatabaseSeen { by_id: self.upstream.database(session, id).await, named: Reading::NOT_LOOKED }
-            }
+            Some(id) => DatabaseSeen { by_id: self.upstream.database(session, id).await, named: Reading::NOT_LOOKED },
             None => DatabaseSeen {
                 by_id: Reading::NOT_LOOKED,
                 named: self.upstream.databases_named(session, &request.name).await,

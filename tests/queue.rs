@@ -48,10 +48,7 @@ fn runs_per_key(log: &Log) -> BTreeMap<u32, usize> {
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_objects_over_capacity_and_none_is_left_out() {
-    let (handle, driver) = small(Options {
-        concurrency: 16,
-        ..Options::default()
-    });
+    let (handle, driver) = small(Options { concurrency: 16, ..Options::default() });
     for key in 0..1_000 {
         handle.trigger(key, Lane::Resync);
     }
@@ -70,18 +67,12 @@ async fn a_thousand_objects_over_capacity_and_none_is_left_out() {
     let runs = runs_per_key(&log);
     assert_eq!(runs.len(), 1_000);
     let (least, most) = (runs.values().min().unwrap(), runs.values().max().unwrap());
-    assert!(
-        most - least <= 1 && *least >= 9,
-        "{least} to {most} passes per object"
-    );
+    assert!(most - least <= 1 && *least >= 9, "{least} to {most} passes per object");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fresh_trigger_runs_among_the_next_few_passes() {
-    let (handle, driver) = small(Options {
-        concurrency: 4,
-        ..Options::default()
-    });
+    let (handle, driver) = small(Options { concurrency: 4, ..Options::default() });
     for key in 0..1_000 {
         handle.trigger(key, Lane::Resync);
     }
@@ -106,25 +97,14 @@ async fn a_fresh_trigger_runs_among_the_next_few_passes() {
     let asked = user.await.unwrap();
     let log = log.lock().unwrap();
     for key in [77_777, 990] {
-        let (ran, _) = log
-            .iter()
-            .find(|(at, k)| *k == key && *at >= asked)
-            .unwrap();
-        assert!(
-            ran.duration_since(asked) <= ms(20),
-            "{key} waited {:?}",
-            ran.duration_since(asked)
-        );
+        let (ran, _) = log.iter().find(|(at, k)| *k == key && *at >= asked).unwrap();
+        assert!(ran.duration_since(asked) <= ms(20), "{key} waited {:?}", ran.duration_since(asked));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn resyncs_go_on_under_a_stream_of_fresh_triggers() {
-    let (handle, driver) = small(Options {
-        concurrency: 1,
-        fresh_in_a_row: 4,
-        ..Options::default()
-    });
+    let (handle, driver) = small(Options { concurrency: 1, fresh_in_a_row: 4, ..Options::default() });
     for key in 0..100 {
         handle.trigger(key, Lane::Resync);
     }
@@ -136,11 +116,7 @@ async fn resyncs_go_on_under_a_stream_of_fresh_triggers() {
             sleep(ms(10)).await;
             record.lock().unwrap().push((Instant::now(), key));
             // Ten objects that are fresh again at once: the fresh lane is never empty.
-            if key >= 1_000 {
-                Next::After(Duration::ZERO, Lane::Fresh)
-            } else {
-                Next::Done
-            }
+            if key >= 1_000 { Next::After(Duration::ZERO, Lane::Fresh) } else { Next::Done }
         }
     };
     for key in 1_000..1_010 {
@@ -155,10 +131,7 @@ async fn resyncs_go_on_under_a_stream_of_fresh_triggers() {
 
 #[tokio::test(start_paused = true)]
 async fn never_two_passes_at_once_for_one_object() {
-    let (handle, driver) = small(Options {
-        concurrency: 8,
-        ..Options::default()
-    });
+    let (handle, driver) = small(Options { concurrency: 8, ..Options::default() });
     let at_work: Arc<Mutex<BTreeSet<u32>>> = Arc::default();
     let passes = Arc::new(AtomicUsize::new(0));
     let stats = driver.stats();
@@ -167,10 +140,7 @@ async fn never_two_passes_at_once_for_one_object() {
     let pass = move |key| {
         let (at_work, counted, again) = (Arc::clone(&at_work), Arc::clone(&counted), again.clone());
         async move {
-            assert!(
-                at_work.lock().unwrap().insert(key),
-                "two passes at once for {key}"
-            );
+            assert!(at_work.lock().unwrap().insert(key), "two passes at once for {key}");
             for _ in 0..3 {
                 sleep(ms(3)).await;
                 if counted.load(Ordering::SeqCst) < 500 {
@@ -194,20 +164,12 @@ async fn never_two_passes_at_once_for_one_object() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panicking_pass_keeps_its_object_and_the_others_go_on() {
-    let (handle, driver) = small(Options {
-        concurrency: 1,
-        ..Options::default()
-    });
+    let (handle, driver) = small(Options { concurrency: 1, ..Options::default() });
     let stats = driver.stats();
     let log = Log::default();
     let record = Arc::clone(&log);
     let pass = move |key| {
-        let before = record
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|(_, k)| *k == key)
-            .count();
+        let before = record.lock().unwrap().iter().filter(|(_, k)| *k == key).count();
         record.lock().unwrap().push((Instant::now(), key));
         assert!(key != 2, "before the first await");
         async move {
@@ -222,10 +184,7 @@ async fn a_panicking_pass_keeps_its_object_and_the_others_go_on() {
     driver.run(pass, sleep(Duration::from_hours(2))).await;
     let runs = runs_per_key(&log);
     // Object 1 recovers with its third pass; object 2 never does and is tried every 15 to 19 minutes.
-    assert!(
-        runs[&0] >= 119 && runs[&1] >= 80 && (7..=9).contains(&runs[&2]),
-        "{runs:?}"
-    );
+    assert!(runs[&0] >= 119 && runs[&1] >= 80 && (7..=9).contains(&runs[&2]), "{runs:?}");
     assert_eq!(stats.panics(), 2 + u64::try_from(runs[&2]).unwrap());
 }
 
@@ -238,13 +197,7 @@ async fn a_failing_object_waits_as_the_back_off_says_and_a_trigger_runs_it_at_on
     let pass = move |key| {
         record.lock().unwrap().push((Instant::now(), key));
         let n = record.lock().unwrap().len();
-        async move {
-            if n == 4 {
-                Next::Done
-            } else {
-                Next::Failed(Failure::new(FaultClass::Invalid))
-            }
-        }
+        async move { if n == 4 { Next::Done } else { Next::Failed(Failure::new(FaultClass::Invalid)) } }
     };
     let start = Instant::now();
     handle.trigger(1, Lane::Fresh);
@@ -254,12 +207,7 @@ async fn a_failing_object_waits_as_the_back_off_says_and_a_trigger_runs_it_at_on
     sleep(Duration::from_mins(1)).await;
     assert_eq!(stats.failing(), 1);
     run.await.unwrap();
-    let minutes: Vec<u64> = log
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|(at, _)| at.duration_since(start).as_secs() / 60)
-        .collect();
+    let minutes: Vec<u64> = log.lock().unwrap().iter().map(|(at, _)| at.duration_since(start).as_secs() / 60).collect();
     assert!(
         matches!(minutes[..], [0, 1, 10..=12, 30..=38]),
         "the trigger of minute 1 neither counts nor postpones: {minutes:?}"
@@ -269,11 +217,7 @@ async fn a_failing_object_waits_as_the_back_off_says_and_a_trigger_runs_it_at_on
 
 #[tokio::test(start_paused = true)]
 async fn stopping_starts_nothing_and_waits_for_what_is_in_flight() {
-    let (handle, driver) = small(Options {
-        concurrency: 2,
-        stop_within: ms(5_000),
-        ..Options::default()
-    });
+    let (handle, driver) = small(Options { concurrency: 2, stop_within: ms(5_000), ..Options::default() });
     let finished = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&finished);
     let pass = move |key: u32| {
@@ -342,14 +286,5 @@ async fn objects_that_are_gone_leave_nothing_behind() {
     }
     run.await.unwrap();
     let depth = stats.depth();
-    assert_eq!(
-        (
-            depth.fresh,
-            depth.resync,
-            depth.later,
-            depth.running,
-            stats.failing()
-        ),
-        (0, 0, 0, 0, 0)
-    );
+    assert_eq!((depth.fresh, depth.resync, depth.later, depth.running, stats.failing()), (0, 0, 0, 0, 0));
 }

@@ -1,15 +1,7 @@
 //! The simulated clouds against the documented behaviour of the real ones (research: KMS semantics, Astra API).
 #![cfg(feature = "sandbox")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test ends by panicking"
-)]
-#![allow(
-    clippy::too_many_lines,
-    reason = "tables and chains of calls read best in one piece"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+#![allow(clippy::too_many_lines, reason = "tables and chains of calls read best in one piece")]
 
 #[path = "sandbox/access.rs"]
 mod access;
@@ -42,11 +34,7 @@ fn world() -> World {
 
 /// A new key's ARN.
 fn new_key(world: &mut World) -> String {
-    world
-        .kms(ACCOUNT, REGION)
-        .create_key(&CreateKey::default())
-        .unwrap()
-        .arn
+    world.kms(ACCOUNT, REGION).create_key(&CreateKey::default()).unwrap().arn
 }
 
 /// `ok`, or the code of the failure.

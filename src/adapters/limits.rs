@@ -98,15 +98,8 @@ struct State<W> {
 impl<W: Clone + Eq + Hash> Limits<W> {
     /// Buckets at this share of the quota, between 0.01 and 1.
     pub fn new(share: f64) -> Self {
-        let state = State {
-            timelines: HashMap::new(),
-            last: Moment(i64::MIN),
-            prune_at: 256,
-        };
-        Self {
-            share: share.clamp(0.01, 1.0),
-            state: Mutex::new(state),
-        }
+        let state = State { timelines: HashMap::new(), last: Moment(i64::MIN), prune_at: 256 };
+        Self { share: share.clamp(0.01, 1.0), state: Mutex::new(state) }
     }
 
     /// Asks for a slot of `cost` calls, or for the one that is kept from last time.
@@ -116,16 +109,10 @@ impl<W: Clone + Eq + Hash> Limits<W> {
             state.timelines.clear();
         }
         // A step back of less than that is not worth a new start: time stands still meanwhile.
-        let now = if state.timelines.is_empty() {
-            now
-        } else {
-            now.max(state.last)
-        };
+        let now = if state.timelines.is_empty() { now } else { now.max(state.last) };
         state.last = now;
         if state.timelines.len() >= state.prune_at {
-            state
-                .timelines
-                .retain(|_, timeline| !timeline.is_idle(micros(now)));
+            state.timelines.retain(|_, timeline| !timeline.is_idle(micros(now)));
             state.prune_at = (state.timelines.len() * 2).max(256);
         }
         if !state.timelines.contains_key(bucket) {
@@ -179,10 +166,7 @@ struct Kept {
 }
 
 impl<W: Clone + Eq + Hash> Timeline<W> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "rates are between 0.01 and 2,000 a second"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "rates are between 0.01 and 2,000 a second")]
     fn new(quota: u32, share: f64, now: i64) -> Self {
         let rate = f64::from(quota) * share;
         let burst = (f64::from(quota) - rate).round().max(1.0) as i64;
@@ -215,11 +199,7 @@ impl<W: Clone + Eq + Hash> Timeline<W> {
             return Reservation::At(moment(kept.at));
         }
         self.drop_kept(who);
-        let at = if kept.in_calls {
-            now
-        } else {
-            self.call(now, cost)
-        };
+        let at = if kept.in_calls { now } else { self.call(now, cost) };
         if at <= now {
             return Reservation::Granted;
         }
@@ -258,12 +238,7 @@ impl<W: Clone + Eq + Hash> Timeline<W> {
     fn call(&mut self, now: i64, cost: u32) -> i64 {
         let mut at = now;
         for _ in 0..cost {
-            if let Some(blocking) = self
-                .calls
-                .len()
-                .checked_sub(self.quota)
-                .and_then(|i| self.calls.get(i))
-            {
+            if let Some(blocking) = self.calls.len().checked_sub(self.quota).and_then(|i| self.calls.get(i)) {
                 at = at.max(blocking + SECOND);
             }
             self.calls.push_back(at);
@@ -293,20 +268,14 @@ impl<W: Clone + Eq + Hash> Timeline<W> {
         if let Some(kept) = self.drop_kept(who) {
             for n in 0..i64::from(kept.cost) {
                 self.serial += 1;
-                self.spare
-                    .insert((kept.at + n * self.interval, self.serial));
+                self.spare.insert((kept.at + n * self.interval, self.serial));
             }
         }
     }
 
     fn keep(&mut self, who: &W, at: i64, cost: u32, in_calls: bool) -> Kept {
         self.serial += 1;
-        let kept = Kept {
-            at,
-            cost,
-            serial: self.serial,
-            in_calls,
-        };
+        let kept = Kept { at, cost, serial: self.serial, in_calls };
         self.kept.insert(who.clone(), kept);
         self.by_moment.insert((at, kept.serial), who.clone());
         kept
@@ -320,10 +289,7 @@ impl<W: Clone + Eq + Hash> Timeline<W> {
 
     fn is_idle(&self, now: i64) -> bool {
         let quiet = self.calls.back().is_none_or(|at| at + SECOND <= now);
-        let spent = self
-            .spare
-            .last()
-            .is_none_or(|spare| spare.0 + SPARE_FOR * 1_000 < now);
+        let spent = self.spare.last().is_none_or(|spare| spare.0 + SPARE_FOR * 1_000 < now);
         quiet && spent && self.kept.is_empty() && self.next <= now
     }
 }

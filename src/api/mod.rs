@@ -28,6 +28,7 @@ pub mod encrypted_cluster;
 pub mod encrypted_cluster_status;
 pub mod parse;
 pub mod policy;
+pub mod reasons;
 mod schema;
 pub mod upstream;
 

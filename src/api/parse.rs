@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 
 use crate::domain::capabilities::{Capabilities, Cloud, Scope};
 use crate::domain::desired::{
-    Access, Afterlife, DatabaseRequest, Deployment as DesiredDeployment, DesiredCluster, DesiredKey, DesiredRegion, LinkedKey,
-    Object, PolicyWish, WishedStatements,
+    Access, Afterlife, DatabaseRequest, Deployment as DesiredDeployment, DesiredCluster, DesiredKey, DesiredRegion,
+    LinkedKey, Object, PolicyWish, WishedStatements,
 };
 use crate::domain::id::{Malformed, Name, Owner, Region};
 use crate::domain::reading::Reading;
 
 use super::{
-    ANNOTATION_PAUSED, ClusterDeletionPolicy, CustomerKey, Deployment, Effect, EncryptedCluster, FINALIZER, ForeignStatements,
-    KeyDeletionPolicy, ManagementPolicy, NamespacesFrom, PolicySpec, SecretRef, SelectorOperator, Statement, Upstream,
+    ANNOTATION_PAUSED, ClusterDeletionPolicy, CustomerKey, Deployment, Effect, EncryptedCluster, FINALIZER,
+    ForeignStatements, KeyDeletionPolicy, ManagementPolicy, NamespacesFrom, PolicySpec, SecretRef, SelectorOperator,
+    Statement, Upstream,
 };
 
 /// Why a spec that the schema let through means nothing.
@@ -50,7 +51,8 @@ pub fn object(meta: &ObjectMeta) -> Result<Object, Invalid> {
 pub fn customer_key(key: &CustomerKey, installation: &Name) -> Result<DesiredKey, Invalid> {
     let object = object(&key.metadata)?;
     let spec = &key.spec;
-    let owner = Owner { installation: installation.clone(), namespace: object.namespace.clone(), name: object.name.clone() };
+    let owner =
+        Owner { installation: installation.clone(), namespace: object.namespace.clone(), name: object.name.clone() };
     let access = Access {
         account: spec.aws.account_id.parse().map_err(at("spec.aws.accountId"))?,
         role_arn: spec.aws.role_arn.clone(),
@@ -132,7 +134,9 @@ pub fn credentials_of_deployment(deployment: &Deployment) -> Option<&SecretRef> 
 }
 
 fn policy(spec: &PolicySpec) -> Result<PolicyWish, Invalid> {
-    let regions = |names: &[String], field| names.iter().map(|n| n.parse().map_err(at(field))).collect::<Result<Vec<Region>, _>>();
+    let regions = |names: &[String], field| {
+        names.iter().map(|n| n.parse().map_err(at(field))).collect::<Result<Vec<Region>, _>>()
+    };
     let mut wish = PolicyWish {
         administrators: spec.administrators.clone(),
         remove_foreign: spec.foreign_statements == ForeignStatements::Remove,

@@ -56,11 +56,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of this class after a full pass.
     pub fn new(class: FaultClass) -> Self {
-        Self {
-            class,
-            retry_after: None,
-            calls: FULL_PASS,
-        }
+        Self { class, retry_after: None, calls: FULL_PASS }
     }
 
     /// The same, with the number of outside calls that were really made.
@@ -72,10 +68,7 @@ impl Failure {
     /// The same, with the delay that the other side asked for.
     #[must_use]
     pub fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
-        Self {
-            retry_after,
-            ..self
-        }
+        Self { retry_after, ..self }
     }
 }
 
@@ -100,10 +93,7 @@ struct Run {
 impl<K: Clone + Eq + Hash> Backoff<K> {
     /// Nothing is failing. `seed` decides the jitter: give each process its own, a test a fixed one.
     pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            failing: HashMap::new(),
-        }
+        Self { seed, failing: HashMap::new() }
     }
 
     /// Takes note of a failed pass; returns how long to wait for the next one.
@@ -119,10 +109,7 @@ impl<K: Clone + Eq + Hash> Backoff<K> {
         let attempts = &mut run.attempts[index(failure.class)];
         *attempts = attempts.saturating_add(1);
         let attempt = u32::from(*attempts);
-        let wait = lengthen(
-            delay(&failure, attempt, run.calls),
-            jitter(seed, key, attempt),
-        );
+        let wait = lengthen(delay(&failure, attempt, run.calls), jitter(seed, key, attempt));
         run.last = Some(failure.class);
         run.due_ms = now_ms.saturating_add(millis(wait));
         wait
@@ -159,18 +146,12 @@ pub fn delay(failure: &Failure, attempt: u32, spent: u32) -> Duration {
         FaultClass::Terminal if attempt == 1 && quick => m(1),
         FaultClass::Terminal => m(15),
     };
-    let asked = failure
-        .retry_after
-        .map_or(wanted, |hint| match failure.class {
-            // The other side knows its own quota better than our table does.
-            FaultClass::Throttled => hint.max(s(1)),
-            _ => wanted.max(hint),
-        });
-    let floor = if attempt > grace(failure.class, quick) {
-        pace(failure.calls)
-    } else {
-        Duration::ZERO
-    };
+    let asked = failure.retry_after.map_or(wanted, |hint| match failure.class {
+        // The other side knows its own quota better than our table does.
+        FaultClass::Throttled => hint.max(s(1)),
+        _ => wanted.max(hint),
+    });
+    let floor = if attempt > grace(failure.class, quick) { pace(failure.calls) } else { Duration::ZERO };
     asked.max(floor).min(LONGEST)
 }
 
@@ -236,40 +217,22 @@ mod tests {
     use super::*;
     use FaultClass::{Conflict, Invalid, Refused, Settling, Terminal, Throttled, Transient};
 
-    const ALL: [FaultClass; 7] = [
-        Transient, Throttled, Conflict, Settling, Refused, Invalid, Terminal,
-    ];
+    const ALL: [FaultClass; 7] = [Transient, Throttled, Conflict, Settling, Refused, Invalid, Terminal];
 
     /// The seconds waited after each failure in a row, without jitter, for passes of `calls` calls.
     fn row(class: FaultClass, calls: u32, len: u32) -> Vec<f64> {
         let failure = Failure::new(class).with_calls(calls);
-        (1..=len)
-            .map(|n| delay(&failure, n, n * calls).as_secs_f64())
-            .collect()
+        (1..=len).map(|n| delay(&failure, n, n * calls).as_secs_f64()).collect()
     }
 
     #[test]
     fn delays_by_class() {
         let table: [(FaultClass, u32, &[f64]); 10] = [
-            (
-                Transient,
-                2,
-                &[1., 2., 4., 8., 16., 32., 64., 128., 256., 300., 300.],
-            ),
+            (Transient, 2, &[1., 2., 4., 8., 16., 32., 64., 128., 256., 300., 300.]),
             (Transient, 10, &[1., 2., 4., 8., 16., 32., 64., 600., 600.]),
             (Throttled, 2, &[15., 30., 60., 120., 240., 480., 600., 600.]),
-            (
-                Conflict,
-                2,
-                &[
-                    0.2, 0.4, 0.8, 1.6, 2., 4., 8., 16., 32., 64., 128., 256., 300.,
-                ],
-            ),
-            (
-                Settling,
-                3,
-                &[5., 10., 20., 40., 60., 60., 60., 60., 60., 150., 150.],
-            ),
+            (Conflict, 2, &[0.2, 0.4, 0.8, 1.6, 2., 4., 8., 16., 32., 64., 128., 256., 300.]),
+            (Settling, 3, &[5., 10., 20., 40., 60., 60., 60., 60., 60., 150., 150.]),
             (Refused, 4, &[30., 60., 600., 1200., 1800., 1800.]),
             (Refused, 10, &[600., 600., 600., 1200., 1800.]),
             (Invalid, 4, &[600., 1200., 2400., 3600., 3600.]),
@@ -278,11 +241,7 @@ mod tests {
         ];
         for (class, calls, expected) in table {
             let len = u32::try_from(expected.len()).unwrap();
-            assert_eq!(
-                row(class, calls, len),
-                expected,
-                "{class:?} with {calls} calls"
-            );
+            assert_eq!(row(class, calls, len), expected, "{class:?} with {calls} calls");
         }
     }
 
@@ -309,14 +268,9 @@ mod tests {
                 let passes = a_day_of(class, calls);
                 let lasting = &passes[usize::try_from(lasting_from).unwrap()..];
                 for (i, (start, _)) in lasting.iter().enumerate() {
-                    let within = lasting[i..]
-                        .iter()
-                        .take_while(|(at, _)| at - start < millis(WINDOW));
+                    let within = lasting[i..].iter().take_while(|(at, _)| at - start < millis(WINDOW));
                     let made: u32 = within.map(|(_, calls)| calls).sum();
-                    assert!(
-                        made <= CALLS,
-                        "{class:?}: {made} calls in the window from {start}, {calls} a pass"
-                    );
+                    assert!(made <= CALLS, "{class:?}: {made} calls in the window from {start}, {calls} a pass");
                 }
             }
         }
@@ -327,10 +281,7 @@ mod tests {
         for class in ALL {
             for calls in [1, 10, 200] {
                 let passes = a_day_of(class, calls);
-                assert!(
-                    passes.windows(2).all(|w| w[1].0 - w[0].0 <= 75 * 60_000),
-                    "{class:?}"
-                );
+                assert!(passes.windows(2).all(|w| w[1].0 - w[0].0 <= 75 * 60_000), "{class:?}");
             }
         }
     }
@@ -345,10 +296,7 @@ mod tests {
             assert_eq!(early * 10 + wait, first);
         }
         let second = backoff.failed(&"a", failure, first);
-        assert!(
-            second >= Duration::from_secs(30) && second <= Duration::from_millis(37_500),
-            "{second:?}"
-        );
+        assert!(second >= Duration::from_secs(30) && second <= Duration::from_millis(37_500), "{second:?}");
     }
 
     #[test]
@@ -378,8 +326,7 @@ mod tests {
 
     #[test]
     fn the_other_sides_word_counts() {
-        let hint =
-            |class, secs| Failure::new(class).with_retry_after(Some(Duration::from_secs(secs)));
+        let hint = |class, secs| Failure::new(class).with_retry_after(Some(Duration::from_secs(secs)));
         assert_eq!(delay(&hint(Throttled, 3), 1, 0), Duration::from_secs(3));
         assert_eq!(delay(&hint(Transient, 90), 1, 0), Duration::from_secs(90));
         assert_eq!(delay(&hint(Transient, 86_400), 1, 0), LONGEST);
@@ -391,10 +338,6 @@ mod tests {
         assert_eq!(wait(1, 5), wait(1, 5));
         let distinct: std::collections::HashSet<_> = (0..100).map(|key| wait(1, key)).collect();
         assert!(distinct.len() > 60, "{}", distinct.len());
-        assert!(
-            distinct
-                .iter()
-                .all(|d| *d >= WINDOW && *d <= WINDOW * 5 / 4)
-        );
+        assert!(distinct.iter().all(|d| *d >= WINDOW && *d <= WINDOW * 5 / 4));
     }
 }

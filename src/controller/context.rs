@@ -40,7 +40,7 @@ impl Default for Pacing {
         Self {
             deadline: Duration::from_secs(45),
             secret_poll: Duration::from_secs(10),
-            slowest_poll: Duration::from_secs(60),
+            slowest_poll: Duration::from_mins(1),
             longest_backoff: Duration::from_hours(1),
         }
     }
@@ -153,7 +153,14 @@ impl Note {
     }
 
     /// Takes note of a pass.
-    pub fn passed(&mut self, depth: Depth, looks: BTreeMap<Region, Looks>, effects: &[u64], now: Moment, holdoff: Span) {
+    pub fn passed(
+        &mut self,
+        depth: Depth,
+        looks: BTreeMap<Region, Looks>,
+        effects: &[u64],
+        now: Moment,
+        holdoff: Span,
+    ) {
         self.looks = looks;
         self.recent.retain(|_, at| now.since(*at) < holdoff);
         self.recent.extend(effects.iter().map(|effect| (*effect, now)));

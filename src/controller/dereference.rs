@@ -58,7 +58,12 @@ impl<A: KeyService, U: Upstream> Context<A, U> {
 
     /// A cluster's gate is read with the key's own credentials. It is deployed with the cluster's, which are the key's
     /// only within one namespace: a token of another namespace is never used to write for a tenant.
-    async fn cluster_credentials(&self, cluster: &EncryptedCluster, key: &CustomerKey, scope: &Scope) -> (Credentials, String) {
+    async fn cluster_credentials(
+        &self,
+        cluster: &EncryptedCluster,
+        key: &CustomerKey,
+        scope: &Scope,
+    ) -> (Credentials, String) {
         let key_namespace = key.namespace().unwrap_or_default();
         let own_namespace = cluster.namespace().unwrap_or_default();
         let of_key = self.credentials(&key_namespace, parse::credentials_of(&key.spec.upstream), scope).await;
@@ -102,8 +107,12 @@ impl<A: KeyService, U: Upstream> Context<A, U> {
         let target = format!("{namespace}/{name}");
         let secret = match reading("get Secret", &target, api.get_opt(name).await) {
             Reading::Present(secret) => secret,
-            Reading::Absent => return (Credentials { seen: Reading::Absent, ..Credentials::default() }, "absent".to_owned()),
-            Reading::Unknown(why) => return (Credentials { seen: Reading::Unknown(why), ..Credentials::default() }, String::new()),
+            Reading::Absent => {
+                return (Credentials { seen: Reading::Absent, ..Credentials::default() }, "absent".to_owned());
+            }
+            Reading::Unknown(why) => {
+                return (Credentials { seen: Reading::Unknown(why), ..Credentials::default() }, String::new());
+            }
         };
         let version = secret.resource_version().unwrap_or_default();
         let values: BTreeMap<String, String> = secret

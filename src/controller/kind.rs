@@ -21,7 +21,14 @@ use crate::telemetry::metrics;
 
 /// A kind of ours.
 pub trait Kind:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+    + Send
+    + Sync
+    + 'static
 {
     /// Its status.
     type Status: Clone + Debug + PartialEq + Send + Sync;

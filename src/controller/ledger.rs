@@ -1,7 +1,7 @@
 //! The object's own record in Kubernetes: whole status writes and the finalizer, each against the version that was read.
 
-use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::api::FINALIZER;
@@ -48,8 +48,7 @@ impl<'a, K: Kind> KubeLedger<'a, K> {
         // A merge patch replaces the whole list, and the version makes it fail if anybody else wrote meanwhile.
         let meta = self.object.meta();
         let patch = json!({ "metadata": { "resourceVersion": meta.resource_version, "uid": meta.uid, "finalizers": finalizers } });
-        let patched =
-            self.api.patch(&self.object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
+        let patched = self.api.patch(&self.object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
         match patched {
             Ok(object) => {
                 self.object = object;

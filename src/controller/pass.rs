@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kube::api::Api;
 use kube::ResourceExt;
+use kube::api::Api;
 use tracing::{debug, info, warn};
 
 use crate::api::parse::Invalid;
@@ -154,10 +154,13 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         }
         let settled = object.status().and_then(K::observed_generation) == Some(generation)
             && !found.desired.object().deleting
-            && !self.reconcile_requested(&object);
+            && !Self::reconcile_requested(&object);
         let depth = self.note.depth(self.now, settled);
-        let pass =
-            Pass { now: self.now, nonce: uuid::Uuid::new_v4().simple().to_string(), settings: context.settings.clone() };
+        let pass = Pass {
+            now: self.now,
+            nonce: uuid::Uuid::new_v4().simple().to_string(),
+            settings: context.settings.clone(),
+        };
         let Dereferenced { desired, credentials, secret_version } = &found;
 
         let observed = observe(&context.keys, &context.upstream, desired, credentials, &memory, depth, &pass).await;
@@ -242,7 +245,8 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         if plan.steps.is_empty() && stuck && !plan.next_look.polling {
             return self.failed(FaultClass::Refused, None, calls);
         }
-        let unseen = plan.findings.iter().any(|f| f.condition != ConditionType::Ready && f.reason == Reason::Unreachable);
+        let unseen =
+            plan.findings.iter().any(|f| f.condition != ConditionType::Ready && f.reason == Reason::Unreachable);
         if plan.steps.is_empty() && unseen {
             return self.failed(FaultClass::Transient, None, calls);
         }
@@ -289,7 +293,7 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         }
     }
 
-    fn reconcile_requested(&self, object: &K) -> bool {
+    fn reconcile_requested(object: &K) -> bool {
         let requested = object.annotations().get(ANNOTATION_RECONCILE_REQUESTED_AT);
         let handled = object.status().cloned().and_then(|mut status| K::handled(&mut status).take());
         requested.is_some() && requested != handled.as_ref()

@@ -120,9 +120,7 @@ pub struct Handle<K> {
 
 impl<K> Clone for Handle<K> {
     fn clone(&self) -> Self {
-        Self {
-            commands: self.commands.clone(),
-        }
+        Self { commands: self.commands.clone() }
     }
 }
 
@@ -216,8 +214,7 @@ where
         match command {
             Command::Trigger(key, lane) => self.schedule.trigger(key, lane, now_ms),
             Command::Later(key, delay, lane) => {
-                self.schedule
-                    .trigger_at(key, due(now_ms, delay, lane), now_ms);
+                self.schedule.trigger_at(key, due(now_ms, delay, lane), now_ms);
             }
             Command::Forget(key) => {
                 self.backoff.reset(&key);
@@ -259,9 +256,7 @@ where
     /// on in its lane; any other failure has lost its hurry and must not crowd the fresh lane during an outage.
     fn lane_of_retry(&self, key: &K, class: FaultClass) -> Lane {
         match class {
-            FaultClass::Conflict | FaultClass::Settling => {
-                self.schedule.running_in(key).unwrap_or(Lane::Resync)
-            }
+            FaultClass::Conflict | FaultClass::Settling => self.schedule.running_in(key).unwrap_or(Lane::Resync),
             FaultClass::Transient
             | FaultClass::Throttled
             | FaultClass::Refused
@@ -272,15 +267,14 @@ where
 
     fn publish(&self, now_ms: i64) {
         self.stats.publish(&self.schedule, now_ms);
-        self.stats
-            .failing
-            .store(self.backoff.failing(), Ordering::Relaxed);
+        self.stats.failing.store(self.backoff.failing(), Ordering::Relaxed);
     }
 
     fn until_next_due(&self, now_ms: i64) -> Duration {
-        let wait = self.schedule.next_due_ms().map_or(TICK, |at| {
-            Duration::from_millis(u64::try_from(at.saturating_sub(now_ms)).unwrap_or(0))
-        });
+        let wait = self
+            .schedule
+            .next_due_ms()
+            .map_or(TICK, |at| Duration::from_millis(u64::try_from(at.saturating_sub(now_ms)).unwrap_or(0)));
         wait.min(TICK)
     }
 
@@ -297,18 +291,13 @@ where
                 () = tokio::time::sleep(TICK) => {}
             }
         }
-        Ended {
-            aborted: passes.abort().await,
-        }
+        Ended { aborted: passes.abort().await }
     }
 }
 
 fn due(now_ms: i64, delay: Duration, lane: Lane) -> Due {
     let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-    Due {
-        at_ms: now_ms.saturating_add(delay),
-        lane,
-    }
+    Due { at_ms: now_ms.saturating_add(delay), lane }
 }
 
 /// The passes in flight, each a task of its own, so that a panic ends one pass and nothing else.
@@ -319,10 +308,7 @@ struct Passes<K> {
 
 impl<K> Passes<K> {
     fn new() -> Self {
-        Self {
-            tasks: JoinSet::new(),
-            keys: HashMap::new(),
-        }
+        Self { tasks: JoinSet::new(), keys: HashMap::new() }
     }
 
     fn spawn(&mut self, key: K, pass: impl Future<Output = Next> + Send + 'static) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{join_all, select_all};
 use futures::FutureExt;
+use futures::future::{join_all, select_all};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::events::{Recorder, Reporter};
@@ -138,7 +138,8 @@ pub async fn run<A: KeyService + 'static, U: Upstream + 'static>(
         users: Users::default(),
         clusters: cluster_queue.clone(),
     };
-    let work = work(context, parts.namespaces, (key_queue, keys), (cluster_queue, clusters), &readiness, stopped.clone());
+    let work =
+        work(context, parts.namespaces, (key_queue, keys), (cluster_queue, clusters), &readiness, stopped.clone());
     let lost = async {
         if election.is_some() {
             leadership.reaches(Standing::Lost).await;
@@ -199,9 +200,9 @@ async fn work<A: KeyService + 'static, U: Upstream + 'static>(
     };
     context.settings.holder = holder;
     let context = Arc::new(context);
-    let watched: Vec<Option<String>> =
+    let places: Vec<Option<String>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
-    let watches = watched.into_iter().flat_map(|namespace| {
+    let watches = places.into_iter().flat_map(|namespace| {
         let client = context.client.clone();
         let told = Arc::clone(&context);
         let of_keys = watch::<CustomerKey>(
@@ -266,7 +267,9 @@ async fn crds_served(client: &Client, readiness: &Readiness) {
                 Ok(Some(crd)) => {
                     let version = crd.annotations().get(ANNOTATION_SCHEMA_VERSION).and_then(|v| v.parse::<i32>().ok());
                     if version.unwrap_or_default() < SCHEMA_VERSION {
-                        trouble.push(format!("CRD {name} has schema version {version:?}, older than {SCHEMA_VERSION}: apply crds/"));
+                        trouble.push(format!(
+                            "CRD {name} has schema version {version:?}, older than {SCHEMA_VERSION}: apply crds/"
+                        ));
                     }
                 }
                 Ok(None) => trouble.push(format!("CRD {name} is missing: apply crds/")),

@@ -45,7 +45,8 @@ mod crash {
         fn from_str(text: &str) -> Result<Self, String> {
             let mut parts = text.split(':');
             let name = parts.next().unwrap_or_default();
-            let site = Site::ALL.iter().copied().find(|s| s.as_str() == name).ok_or(format!("{name} is no effect site"))?;
+            let site =
+                Site::ALL.iter().copied().find(|s| s.as_str() == name).ok_or(format!("{name} is no effect site"))?;
             let after = match parts.next() {
                 Some("before") => false,
                 Some("after") => true,

@@ -131,9 +131,11 @@ impl Stage {
 }
 
 async fn control_plane(dir: &Path) -> Result<(PathBuf, Vec<String>, Option<Child>)> {
-    let binary = Path::new(CONTROL_PLANE)
-        .canonicalize()
-        .map_err(|_| Failed(format!("{CONTROL_PLANE} is missing. Build it with `make controlplane` (needs Go), or give --kubeconfig.")))?;
+    let binary = Path::new(CONTROL_PLANE).canonicalize().map_err(|_| {
+        Failed(format!(
+            "{CONTROL_PLANE} is missing. Build it with `make controlplane` (needs Go), or give --kubeconfig."
+        ))
+    })?;
     say("Starting a control plane (etcd, kube-apiserver) on loopback.");
     let mut child = Command::new(&binary)
         .args(["--stop-with-stdin", "--dir"])

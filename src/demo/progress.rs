@@ -1,7 +1,8 @@
 //! Live progress: what each object and region waits for. A table that redraws on a terminal, lines of what changed elsewhere.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use kube::api::{Api, ListParams};
@@ -101,7 +102,10 @@ impl Look {
         if is(ConditionType::Stalled, "True") {
             self.stalled.push(format!("{name}: {}", ready.map(|c| c.message.clone()).unwrap_or_default()));
         }
-        let stage = ready.map_or_else(|| "new".to_owned(), |c| if c.status == "True" { "Ready".to_owned() } else { c.reason.clone() });
+        let stage = ready.map_or_else(
+            || "new".to_owned(),
+            |c| if c.status == "True" { "Ready".to_owned() } else { c.reason.clone() },
+        );
         self.lines.insert(name.to_owned(), Line { stage, message: String::new() });
     }
 
@@ -121,12 +125,12 @@ fn print_changes(before: &BTreeMap<String, Line>, now: &BTreeMap<String, Line>, 
 fn redraw(lines: &BTreeMap<String, Line>, drawn: usize, elapsed: Duration) -> usize {
     let mut text = String::new();
     if drawn > 0 {
-        text.push_str(&format!("\x1b[{drawn}A"));
+        let _ = write!(text, "\x1b[{drawn}A");
     }
-    text.push_str(&format!("\x1b[2K{:.0}s\n", elapsed.as_secs_f32()));
+    let _ = writeln!(text, "\x1b[2K{:.0}s", elapsed.as_secs_f32());
     for (name, line) in lines {
         let message: String = line.message.chars().take(70).collect();
-        text.push_str(&format!("\x1b[2K  {name:<46} {:<22} {message}\n", line.stage));
+        let _ = writeln!(text, "\x1b[2K  {name:<46} {:<22} {message}", line.stage);
     }
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes());

@@ -84,6 +84,7 @@ pub enum Proof {
 }
 
 /// What a cloud can do, as far as the planner has to know.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a cloud, each read by its name")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Whether this build has an adapter for the cloud.

@@ -121,6 +121,7 @@ impl Actor {
 macro_rules! reasons {
     ($( $name:ident $standing:ident $actor:ident $text:literal; )+) => {
         /// Why a condition has its value. One enum for both kinds, `plan`, `why`, events and metrics.
+        #[expect(clippy::doc_markdown, reason = "the texts are shown to people who know kinds by their bare names")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Reason {
             $( #[doc = $text] $name, )+

@@ -9,6 +9,7 @@ use super::id::{AccountId, KeyArn, Name, Owner, Region};
 use super::reading::Reading;
 
 /// What one object declares.
+#[expect(clippy::large_enum_variant, reason = "one value a pass, never in a collection")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Desired {
     /// A `CustomerKey`.

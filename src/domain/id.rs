@@ -260,9 +260,12 @@ mod tests {
 
     #[test]
     fn a_region_knows_its_partition() {
-        for (region, partition) in
-            [("us-east-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("eusc-de-east-1", "aws-eusc")]
-        {
+        for (region, partition) in [
+            ("us-east-1", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("eusc-de-east-1", "aws-eusc"),
+        ] {
             assert_eq!(region.parse::<Region>().map(|r| r.partition()), Ok(partition));
         }
     }

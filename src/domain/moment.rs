@@ -85,7 +85,8 @@ impl FromStr for Moment {
             part.parse().map_err(|_| NotATime)
         };
         let punctuation = |at: usize, sign: &str| text.get(at..=at).is_some_and(|c| c.eq_ignore_ascii_case(sign));
-        let separated = [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":")].iter().all(|(at, sign)| punctuation(*at, sign));
+        let separated =
+            [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":")].iter().all(|(at, sign)| punctuation(*at, sign));
         let rest = text.get(19..).and_then(|r| r.strip_suffix(['Z', 'z'])).ok_or(NotATime)?;
         let fraction = match rest.strip_prefix('.') {
             None if rest.is_empty() => 0,
@@ -96,7 +97,13 @@ impl FromStr for Moment {
         };
         let (month, date) = (number(5..7)?, number(8..10)?);
         let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
-        if !separated || !(1..=12).contains(&month) || !(1..=31).contains(&date) || hour > 23 || minute > 59 || second > 60 {
+        if !separated
+            || !(1..=12).contains(&month)
+            || !(1..=31).contains(&date)
+            || hour > 23
+            || minute > 59
+            || second > 60
+        {
             return Err(NotATime);
         }
         let day = days(number(0..4)?, month, date);
@@ -142,7 +149,14 @@ mod tests {
             assert_eq!(text.parse(), Ok(Moment(moment)));
         }
         assert_eq!("2026-11-21T22:26:40.25Z".parse(), Ok(Moment(1_795_300_000_250)));
-        for bad in ["", "2026-11-21", "2026-11-21T22:26:40", "2026-13-21T22:26:40Z", "2026-11-21T22:26:40.Z", "2026-11-21 22:26:40Z"] {
+        for bad in [
+            "",
+            "2026-11-21",
+            "2026-11-21T22:26:40",
+            "2026-13-21T22:26:40Z",
+            "2026-11-21T22:26:40.Z",
+            "2026-11-21 22:26:40Z",
+        ] {
             assert_eq!(bad.parse::<Moment>(), Err(NotATime), "{bad}");
         }
     }

@@ -102,6 +102,7 @@ pub struct RegionSeen {
 
 /// A KMS key as `DescribeKey` shows it
 /// (<https://docs.aws.amazon.com/kms/latest/APIReference/API_KeyMetadata.html>).
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read by its name")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyFacts {
     /// Its ARN.

@@ -118,29 +118,18 @@ impl Elector {
         let Some(lease) = self.bounded(self.leases.get_opt(&self.name)).await? else {
             let sent_ms = self.clock.monotonic_ms();
             let lease = self.first_lease();
-            return self.settle(
-                sent_ms,
-                self.create(&lease).await,
-            );
+            return self.settle(sent_ms, self.create(&lease).await);
         };
         let now_ms = self.clock.monotonic_ms();
         let since_ms = match seen {
-            Some(before)
-                if before.lease.metadata.resource_version == lease.metadata.resource_version =>
-            {
+            Some(before) if before.lease.metadata.resource_version == lease.metadata.resource_version => {
                 before.since_ms
             }
             _ => now_ms,
         };
         let unchanged_for = Duration::from_millis(now_ms.abs_diff(since_ms));
         let spec = lease.spec.clone().unwrap_or_default();
-        let verdict = verdict(
-            &spec,
-            &self.identity,
-            self.clock.now(),
-            unchanged_for,
-            &self.terms,
-        );
+        let verdict = verdict(&spec, &self.identity, self.clock.now(), unchanged_for, &self.terms);
         *seen = Some(Seen { lease, since_ms });
         match (verdict, seen) {
             (Verdict::Hold | Verdict::Take, Some(Seen { lease, .. })) => {
@@ -150,11 +139,7 @@ impl Elector {
                 self.settle(sent_ms, written)
             }
             (Verdict::Yield(until), _) => {
-                tracing::debug!(
-                    holder = spec.holder_identity,
-                    until = until.0,
-                    "somebody else leads"
-                );
+                tracing::debug!(holder = spec.holder_identity, until = until.0, "somebody else leads");
                 Ok(None)
             }
             (_, None) => Ok(None),
@@ -162,22 +147,13 @@ impl Elector {
     }
 
     /// What a write of the lease means: it is ours now, or the race is lost, or nobody knows.
-    fn settle(
-        &self,
-        sent_ms: i64,
-        written: Result<Lease, Trouble>,
-    ) -> Result<Option<Held>, Trouble> {
+    fn settle(&self, sent_ms: i64, written: Result<Lease, Trouble>) -> Result<Option<Held>, Trouble> {
         match written {
             Ok(lease) => {
                 self.leadership.renewed(sent_ms, self.terms.act_within);
-                Ok(Some(Held {
-                    lease,
-                    renewed_ms: sent_ms,
-                }))
+                Ok(Some(Held { lease, renewed_ms: sent_ms }))
             }
-            Err(Trouble::Api(kube::Error::Api(status)))
-                if status.is_conflict() || status.is_already_exists() =>
-            {
+            Err(Trouble::Api(kube::Error::Api(status))) if status.is_conflict() || status.is_already_exists() => {
                 Ok(None)
             }
             Err(other) => Err(other),
@@ -219,10 +195,7 @@ impl Elector {
         let Some(current) = self.bounded(self.leases.get_opt(&self.name)).await? else {
             return Ok(false);
         };
-        let holder = current
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.holder_identity.as_deref());
+        let holder = current.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
         if holder != Some(self.identity.as_str()) {
             return Ok(false);
         }
@@ -240,10 +213,7 @@ impl Elector {
         self.leadership.resign(Standing::Waiting);
         match self.give_back().await {
             Ok(()) => tracing::info!(lease = self.name, "the lease is given back"),
-            Err(error) => tracing::warn!(
-                error = chain(&error),
-                "the lease could not be given back; it will run out"
-            ),
+            Err(error) => tracing::warn!(error = chain(&error), "the lease could not be given back; it will run out"),
         }
     }
 
@@ -263,17 +233,8 @@ impl Elector {
     }
 
     fn first_lease(&self) -> Lease {
-        let metadata = ObjectMeta {
-            name: Some(self.name.clone()),
-            ..ObjectMeta::default()
-        };
-        self.claimed(
-            &Lease {
-                metadata,
-                spec: None,
-            },
-            Verdict::Take,
-        )
+        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+        self.claimed(&Lease { metadata, spec: None }, Verdict::Take)
     }
 
     /// The lease as we want it, with the resourceVersion as read.
@@ -283,8 +244,7 @@ impl Elector {
         let now = micro_time(self.clock.now());
         if verdict == Verdict::Take {
             spec.acquire_time = Some(now.clone());
-            spec.lease_transitions =
-                Some(spec.lease_transitions.map_or(0, |n| n.saturating_add(1)));
+            spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |n| n.saturating_add(1)));
         }
         spec.holder_identity = Some(self.identity.clone());
         // Whole seconds is what the API has; rounded up, so that a rival never waits too short.
@@ -297,19 +257,13 @@ impl Elector {
     /// The client itself may retry for minutes; a renewal that took longer than this is worth a new one.
     async fn bounded<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
         let limit = self.terms.renew_every / 2;
-        tokio::time::timeout(limit, call)
-            .await
-            .map_err(|_| Trouble::Timeout(limit))?
-            .map_err(Trouble::Api)
+        tokio::time::timeout(limit, call).await.map_err(|_| Trouble::Timeout(limit))?.map_err(Trouble::Api)
     }
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |e| e.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 pub(super) fn micro_time(at: Moment) -> MicroTime {

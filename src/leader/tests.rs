@@ -36,90 +36,20 @@ fn verdicts() {
     let until = |after: i64| Verdict::Yield(Moment(NOW + after * 1_000));
     let table = [
         ("never held", spec(None, None, None), 0, Verdict::Take),
-        (
-            "given back",
-            spec(Some(""), Some(1), Some(60)),
-            0,
-            Verdict::Take,
-        ),
-        (
-            "given back, field cleared",
-            spec(None, Some(1), Some(60)),
-            0,
-            Verdict::Take,
-        ),
-        (
-            "ours",
-            spec(Some("me"), Some(5), Some(60)),
-            0,
-            Verdict::Hold,
-        ),
-        (
-            "ours, long ago",
-            spec(Some("me"), Some(500), Some(60)),
-            0,
-            Verdict::Hold,
-        ),
-        (
-            "just renewed",
-            spec(Some("you"), Some(0), Some(60)),
-            0,
-            until(60),
-        ),
-        (
-            "renewed a while ago",
-            spec(Some("you"), Some(50), Some(60)),
-            5,
-            until(15),
-        ),
-        (
-            "run out, but just seen for the first time",
-            spec(Some("you"), Some(500), Some(60)),
-            0,
-            until(20),
-        ),
-        (
-            "run out, not watched long enough",
-            spec(Some("you"), Some(61), Some(60)),
-            19,
-            until(1),
-        ),
-        (
-            "run out and watched",
-            spec(Some("you"), Some(60), Some(60)),
-            20,
-            Verdict::Take,
-        ),
-        (
-            "watched, not run out",
-            spec(Some("you"), Some(59), Some(60)),
-            25,
-            until(1),
-        ),
-        (
-            "its own duration counts",
-            spec(Some("you"), Some(61), Some(90)),
-            30,
-            until(29),
-        ),
-        (
-            "our duration where it has none",
-            spec(Some("you"), Some(59), None),
-            30,
-            until(1),
-        ),
-        (
-            "never renewed",
-            spec(Some("you"), None, Some(60)),
-            0,
-            until(20),
-        ),
-        (
-            "renewed in our future: a wrong clock",
-            spec(Some("you"), Some(-100), Some(60)),
-            30,
-            until(160),
-        ),
+        ("given back", spec(Some(""), Some(1), Some(60)), 0, Verdict::Take),
+        ("given back, field cleared", spec(None, Some(1), Some(60)), 0, Verdict::Take),
+        ("ours", spec(Some("me"), Some(5), Some(60)), 0, Verdict::Hold),
+        ("ours, long ago", spec(Some("me"), Some(500), Some(60)), 0, Verdict::Hold),
+        ("just renewed", spec(Some("you"), Some(0), Some(60)), 0, until(60)),
+        ("renewed a while ago", spec(Some("you"), Some(50), Some(60)), 5, until(15)),
+        ("run out, but just seen for the first time", spec(Some("you"), Some(500), Some(60)), 0, until(20)),
+        ("run out, not watched long enough", spec(Some("you"), Some(61), Some(60)), 19, until(1)),
+        ("run out and watched", spec(Some("you"), Some(60), Some(60)), 20, Verdict::Take),
+        ("watched, not run out", spec(Some("you"), Some(59), Some(60)), 25, until(1)),
+        ("its own duration counts", spec(Some("you"), Some(61), Some(90)), 30, until(29)),
+        ("our duration where it has none", spec(Some("you"), Some(59), None), 30, until(1)),
+        ("never renewed", spec(Some("you"), None, Some(60)), 0, until(20)),
+        ("renewed in our future: a wrong clock", spec(Some("you"), Some(-100), Some(60)), 30, until(160)),
     ];
     for (what, lease, watched, expected) in table {
         let verdict = verdict(&lease, "me", Moment(NOW), secs(watched), &Terms::default());
@@ -153,27 +83,9 @@ fn acting_is_allowed_only_shortly_after_a_renewal_was_sent() {
 fn terms_in_the_wrong_order_are_unsound() {
     let good = Terms::default();
     assert!(good.are_sound());
-    assert!(
-        !Terms {
-            act_within: good.lease,
-            ..good
-        }
-        .are_sound()
-    );
-    assert!(
-        !Terms {
-            renew_every: good.act_within,
-            ..good
-        }
-        .are_sound()
-    );
-    assert!(
-        !Terms {
-            renew_every: Duration::ZERO,
-            ..good
-        }
-        .are_sound()
-    );
+    assert!(!Terms { act_within: good.lease, ..good }.are_sound());
+    assert!(!Terms { renew_every: good.act_within, ..good }.are_sound());
+    assert!(!Terms { renew_every: Duration::ZERO, ..good }.are_sound());
 }
 
 /// Follows tokio's paused time on both clocks; `skew` is how wrong the wall clock is.
@@ -218,22 +130,14 @@ impl Server {
 
     fn holder(&self) -> Option<String> {
         let lease = self.lease.lock().unwrap();
-        lease.as_ref()?["spec"]["holderIdentity"]
-            .as_str()
-            .map(Into::into)
+        lease.as_ref()?["spec"]["holderIdentity"].as_str().map(Into::into)
     }
 
     fn leases(self: &Arc<Self>) -> Api<Lease> {
         let one = get(read).put(write);
         let router = axum::Router::new()
-            .route(
-                "/apis/coordination.k8s.io/v1/namespaces/ops/leases/{name}",
-                one,
-            )
-            .route(
-                "/apis/coordination.k8s.io/v1/namespaces/ops/leases",
-                post(create),
-            )
+            .route("/apis/coordination.k8s.io/v1/namespaces/ops/leases/{name}", one)
+            .route("/apis/coordination.k8s.io/v1/namespaces/ops/leases", post(create))
             .with_state(Arc::clone(self));
         Api::namespaced(kube::Client::new(router, "ops"), "ops")
     }
@@ -254,10 +158,7 @@ async fn available(server: &Server) {
 async fn read(State(server): State<Arc<Server>>) -> Response {
     available(&server).await;
     let lease = server.lease.lock().unwrap().clone();
-    lease.map_or_else(
-        || refusal(StatusCode::NOT_FOUND, "NotFound"),
-        |lease| Json(lease).into_response(),
-    )
+    lease.map_or_else(|| refusal(StatusCode::NOT_FOUND, "NotFound"), |lease| Json(lease).into_response())
 }
 
 async fn create(State(server): State<Arc<Server>>, Json(lease): Json<Value>) -> Response {
@@ -270,12 +171,7 @@ async fn create(State(server): State<Arc<Server>>, Json(lease): Json<Value>) -> 
 
 async fn write(State(server): State<Arc<Server>>, Json(lease): Json<Value>) -> Response {
     available(&server).await;
-    let current = server
-        .lease
-        .lock()
-        .unwrap()
-        .as_ref()
-        .map(|l| l["metadata"]["resourceVersion"].clone());
+    let current = server.lease.lock().unwrap().as_ref().map(|l| l["metadata"]["resourceVersion"].clone());
     if current.as_ref() != Some(&lease["metadata"]["resourceVersion"]) {
         return refusal(StatusCode::CONFLICT, "Conflict");
     }
@@ -309,11 +205,7 @@ impl Candidate {
         let run = tokio::spawn(elector.run(async {
             let _ = stopped.await;
         }));
-        Self {
-            leadership,
-            stop,
-            run,
-        }
+        Self { leadership, stop, run }
     }
 }
 
@@ -341,10 +233,7 @@ async fn the_first_leads_and_hands_over_at_once_when_it_stops() {
 async fn of_many_that_start_together_one_leads() {
     let (server, start) = (Arc::new(Server::default()), Instant::now());
     let names = ["a", "b", "c", "d", "e"];
-    let all: Vec<_> = names
-        .iter()
-        .map(|name| Candidate::start(&server, name, start, 0))
-        .collect();
+    let all: Vec<_> = names.iter().map(|name| Candidate::start(&server, name, start, 0)).collect();
     for _ in 0..120 {
         sleep(secs(1)).await;
         assert_eq!(all.iter().filter(|c| c.leadership.may_act()).count(), 1);
@@ -360,25 +249,15 @@ async fn a_dead_leader_is_replaced_and_a_wrong_wall_clock_takes_nothing_early() 
         first.leadership.reaches(Standing::Leading).await;
         let second = Candidate::start(&server, "second", start, skew);
         sleep(secs(100)).await;
-        assert_eq!(
-            second.leadership.standing(),
-            Standing::Waiting,
-            "skew {skew}"
-        );
+        assert_eq!(second.leadership.standing(), Standing::Waiting, "skew {skew}");
         let died = Instant::now();
         first.run.abort();
         while second.leadership.standing() != Standing::Leading {
             sleep(Duration::from_millis(100)).await;
-            assert!(
-                !(first.leadership.may_act() && second.leadership.may_act()),
-                "both act, skew {skew}"
-            );
+            assert!(!(first.leadership.may_act() && second.leadership.may_act()), "both act, skew {skew}");
         }
         let took = died.elapsed().as_secs();
-        assert!(
-            (at_least..=at_most).contains(&took),
-            "skew {skew}: {took} s"
-        );
+        assert!((at_least..=at_most).contains(&took), "skew {skew}: {took} s");
     }
 }
 
@@ -416,11 +295,7 @@ async fn a_passer_by_does_not_end_leadership_a_rival_does() {
     server.edit(|lease| lease["spec"]["holderIdentity"] = json!("rival"));
     assert_eq!(only.run.await.unwrap(), Ended::Lost);
     assert!(!only.leadership.may_act());
-    assert_eq!(
-        server.holder().as_deref(),
-        Some("rival"),
-        "what is somebody else's is left alone"
-    );
+    assert_eq!(server.holder().as_deref(), Some("rival"), "what is somebody else's is left alone");
 }
 
 #[tokio::test(start_paused = true)]

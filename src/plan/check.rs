@@ -34,7 +34,13 @@ pub struct Refused {
 }
 
 /// Checks a plan against the invariants.
-pub fn check(desired: &Desired, observed: &Observed, memory: &Memory, pass: &Pass, plan: Plan) -> Result<Checked, Refused> {
+pub fn check(
+    desired: &Desired,
+    observed: &Observed,
+    memory: &Memory,
+    pass: &Pass,
+    plan: Plan,
+) -> Result<Checked, Refused> {
     let scene = Scene { desired, observed, memory, pass, plan: &plan };
     for (index, step) in plan.steps.iter().enumerate() {
         if let Err(rule) = scene.step(step, plan.steps.get(..index).unwrap_or_default()) {
@@ -83,7 +89,9 @@ impl Scene<'_> {
                 )?;
                 self.may_create(region)
             }
-            Step::CreateAlias { region, key, .. } | Step::RecordKey { region, key } => self.may_claim(region, key, before),
+            Step::CreateAlias { region, key, .. } | Step::RecordKey { region, key } => {
+                self.may_claim(region, key, before)
+            }
             Step::PutPolicy { region, key, document, .. } => {
                 self.is_the_key(region, key)?;
                 require(document.len() <= 32_768, "a policy is at most 32,768 bytes long")
@@ -201,11 +209,12 @@ impl Scene<'_> {
         let key = self.key()?;
         require(!key.object.deleting, "nothing is deployed under a key that is being torn down")?;
         let seen = self.observed.regions.get(region).ok_or("nothing is deployed without a look")?;
-        let facts = match key.regions.get(region).ok_or("nothing is deployed in a region that the key does not declare")? {
-            wish if wish.key_arn.is_some() => seen.by_arn.present(),
-            _ => seen.by_alias.present(),
-        }
-        .ok_or("nothing is deployed where this pass saw no key")?;
+        let facts =
+            match key.regions.get(region).ok_or("nothing is deployed in a region that the key does not declare")? {
+                wish if wish.key_arn.is_some() => seen.by_arn.present(),
+                _ => seen.by_alias.present(),
+            }
+            .ok_or("nothing is deployed where this pass saw no key")?;
         self.is_in_place(region, &facts.arn)?;
         self.key_is_enabled(region, &facts.arn)?;
         if key.capabilities.registration == Registration::PerRegion {

@@ -92,7 +92,8 @@ fn supported(draft: &mut Draft<'_>, cluster: &DesiredCluster, linked: &LinkedKey
         return false;
     }
     if let Some(deployment) = cluster.deployment.as_ref().filter(|d| d.scope.cloud != linked.key.scope.cloud) {
-        let message = format!("spec.deployment is for {} and the key is for {}.", deployment.scope.cloud, linked.key.scope.cloud);
+        let message =
+            format!("spec.deployment is for {} and the key is for {}.", deployment.scope.cloud, linked.key.scope.cloud);
         draft.stuck(condition, None, Reason::InvalidSpec, message, "refer to a key of the same cloud.");
         let others = [ConditionType::GateOpen, ConditionType::EncryptionVerified, ConditionType::CredentialsValid];
         draft.blocked(&others, None, Reason::InvalidSpec, "The deployment and the key are for different clouds.");

@@ -38,7 +38,12 @@ pub(super) fn plan(
     };
     if !cloud {
         let reason = draft.gravest(None).unwrap_or(Reason::GateClosed);
-        draft.blocked(&[CONDITION, ConditionType::EncryptionVerified], None, reason, "Waits until the cloud accepts the credentials.");
+        draft.blocked(
+            &[CONDITION, ConditionType::EncryptionVerified],
+            None,
+            reason,
+            "Waits until the cloud accepts the credentials.",
+        );
         return;
     }
     let id = deployment.bound_id.as_ref().or(draft.memory.database.as_ref());
@@ -91,7 +96,8 @@ fn create(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployme
 fn could_be(database: &Database, request: &DatabaseRequest, intent: &DeployIntent, draft: &Draft<'_>) -> bool {
     let settings = &draft.pass.settings;
     let in_time = database.created_at.is_none_or(|at| {
-        at >= intent.started_at - settings.clock_skew && at <= intent.started_at + settings.deploy_settle + settings.clock_skew
+        at >= intent.started_at - settings.clock_skew
+            && at <= intent.started_at + settings.deploy_settle + settings.clock_skew
     });
     database.name == request.name
         && database.region == intent.region.as_str()
@@ -187,7 +193,13 @@ fn existing(
         DatabaseState::Terminated => return gone(draft, &cluster.primary, id),
         DatabaseState::Failed(words) => {
             let message = format!("Database {id} is {words}. {}", database.message);
-            draft.stuck(CONDITION, None, Reason::DatabaseFailed, message.trim_end().to_owned(), "see the database in the cloud's portal.");
+            draft.stuck(
+                CONDITION,
+                None,
+                Reason::DatabaseFailed,
+                message.trim_end().to_owned(),
+                "see the database in the cloud's portal.",
+            );
             return;
         }
         DatabaseState::Active | DatabaseState::Busy(_) => {}
@@ -203,10 +215,17 @@ fn existing(
             }
             Some(DatabaseState::Failed(words)) => {
                 let message = format!("The database is {words} in {region}.");
-                draft.stuck(CONDITION, Some(region), Reason::DatabaseFailed, message, "see the database in the cloud's portal.");
+                draft.stuck(
+                    CONDITION,
+                    Some(region),
+                    Reason::DatabaseFailed,
+                    message,
+                    "see the database in the cloud's portal.",
+                );
             }
             Some(DatabaseState::Terminated) => {
-                let message = format!("The database's deployment in {region} was terminated; nothing is deployed in its place.");
+                let message =
+                    format!("The database's deployment in {region} was terminated; nothing is deployed in its place.");
                 draft.stuck(CONDITION, Some(region), Reason::DatabaseGone, message, "remove the region from the spec.");
             }
             None => {
@@ -219,11 +238,17 @@ fn existing(
     }
 }
 
-fn add(draft: &mut Draft<'_>, deployment: &Deployment, database: &Database, region: &Region, gates: &BTreeMap<Region, Gate>) {
-    if let Some(intent) = draft.memory.deploying.clone().filter(|intent| intent.region == *region) {
-        if unsettled(draft, &intent, "addition of the region") {
-            return;
-        }
+fn add(
+    draft: &mut Draft<'_>,
+    deployment: &Deployment,
+    database: &Database,
+    region: &Region,
+    gates: &BTreeMap<Region, Gate>,
+) {
+    if let Some(intent) = draft.memory.deploying.clone().filter(|intent| intent.region == *region)
+        && unsettled(draft, &intent, "addition of the region")
+    {
+        return;
     }
     if let DatabaseState::Busy(words) = &database.state {
         let message = format!("The database is {words}; {region} is added when it is active.");
@@ -261,13 +286,24 @@ fn wait_for_turn(draft: &mut Draft<'_>, first: &Region, database: &Database) {
 fn gone(draft: &mut Draft<'_>, primary: &Region, id: &str) {
     // A database that was just created may be missing from a look or two.
     if draft.look_at_database(primary, id) < draft.pass.settings.gate_looks {
-        draft.working(CONDITION, None, Reason::DeployUncertain, format!("The cloud does not show database {id}; looking again."));
+        draft.working(
+            CONDITION,
+            None,
+            Reason::DeployUncertain,
+            format!("The cloud does not show database {id}; looking again."),
+        );
         let spacing = draft.pass.settings.gate_spacing;
         draft.wait(spacing);
         return;
     }
     let message = format!("Database {id} no longer exists; none is created in its place.");
-    draft.stuck(CONDITION, None, Reason::DatabaseGone, message, "delete this object and apply it anew to create another.");
+    draft.stuck(
+        CONDITION,
+        None,
+        Reason::DatabaseGone,
+        message,
+        "delete this object and apply it anew to create another.",
+    );
 }
 
 fn not_seen<T>(draft: &mut Draft<'_>, reading: &Reading<T>) {
@@ -305,7 +341,10 @@ fn by_order(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deploy
     let skew = draft.pass.settings.clock_skew;
     match (database.created_at, registered_at) {
         (Some(created), Some(registered)) if created + skew < registered => {
-            let message = format!("Database {} is older than the key's registration, so it is not encrypted with it.", database.id);
+            let message = format!(
+                "Database {} is older than the key's registration, so it is not encrypted with it.",
+                database.id
+            );
             draft.stuck(
                 ConditionType::EncryptionVerified,
                 None,

@@ -83,11 +83,11 @@ impl<'a> Draft<'a> {
     /// yet: reads are not monotonic, and a stale one must not cause a fight with ourselves. Whether it was planned.
     pub(super) fn repeatable(&mut self, step: Step) -> bool {
         let holdoff = self.pass.settings.repair_holdoff;
-        if let Some(made) = self.memory.recent.get(&step.effect()) {
-            if self.now().since(*made) < holdoff {
-                self.poll();
-                return false;
-            }
+        if let Some(made) = self.memory.recent.get(&step.effect())
+            && self.now().since(*made) < holdoff
+        {
+            self.poll();
+            return false;
         }
         self.step(step);
         true
@@ -105,7 +105,13 @@ impl<'a> Draft<'a> {
     }
 
     /// Says that something is on its way or waits.
-    pub(super) fn working(&mut self, condition: ConditionType, region: Option<&Region>, reason: Reason, message: String) {
+    pub(super) fn working(
+        &mut self,
+        condition: ConditionType,
+        region: Option<&Region>,
+        reason: Reason,
+        message: String,
+    ) {
         self.say(Said { condition, region, truth: Truth::False, reason, message, fix: String::new() });
     }
 
@@ -166,7 +172,14 @@ impl<'a> Draft<'a> {
     ) {
         for condition in conditions {
             let message = message.to_owned();
-            self.say(Said { condition: *condition, region, truth: Truth::Unknown, reason, message, fix: String::new() });
+            self.say(Said {
+                condition: *condition,
+                region,
+                truth: Truth::Unknown,
+                reason,
+                message,
+                fix: String::new(),
+            });
         }
     }
 

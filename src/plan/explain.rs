@@ -49,9 +49,13 @@ pub fn step_text(step: &Step) -> String {
             let names: Vec<_> = tags.keys().map(String::as_str).collect();
             format!("{region}: tag {key} with {}", names.join(", "))
         }
-        Step::RecordRegistrationIntent { region, .. } => format!("{region}: write down that the key is about to be registered"),
+        Step::RecordRegistrationIntent { region, .. } => {
+            format!("{region}: write down that the key is about to be registered")
+        }
         Step::Register { region, key, .. } => format!("{region}: register {key}"),
-        Step::RecordDeployIntent { intent } => format!("{}: write down that a deployment is about to start", intent.region),
+        Step::RecordDeployIntent { intent } => {
+            format!("{}: write down that a deployment is about to start", intent.region)
+        }
         Step::CreateDatabase { region, request, .. } => format!("{region}: create database {:?}", request.name),
         Step::RecordDatabase { region, .. } => format!("{region}: write down the database's id"),
         Step::AddRegion { region, database, .. } => format!("{region}: add the region to database {database}"),

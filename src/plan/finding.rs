@@ -36,7 +36,9 @@ impl Finding {
         let (condition, reason) = name(condition, fault);
         let truth = match fault.class {
             FaultClass::Refused | FaultClass::Invalid | FaultClass::Terminal => Truth::False,
-            FaultClass::Transient | FaultClass::Throttled | FaultClass::Conflict | FaultClass::Settling => Truth::Unknown,
+            FaultClass::Transient | FaultClass::Throttled | FaultClass::Conflict | FaultClass::Settling => {
+                Truth::Unknown
+            }
         };
         Self {
             condition,

@@ -93,13 +93,19 @@ fn facts(linked: &LinkedKey, region: &Region, seen: &RegionSeen, aws: bool, clou
         Verdict { name: "KeyAllowsNamespace", outcome: allowed(linked) },
         Verdict { name: "KeyNotDeleting", outcome: not_deleting(desired) },
         Verdict { name: "KeyHasRegion", outcome: has_region(desired, region) },
-        Verdict { name: "AccountIsOurs", outcome: if aws { Ok(desired.access.account.to_string()) } else { Err(Failure::Unseen(None)) } },
+        Verdict {
+            name: "AccountIsOurs",
+            outcome: if aws { Ok(desired.access.account.to_string()) } else { Err(Failure::Unseen(None)) },
+        },
         Verdict { name: "KeyEnabled", outcome: enabled(desired, region, seen) },
         Verdict { name: "KeyIsOurs", outcome: is_ours(desired, region, seen) },
         Verdict { name: "PolicyHolds", outcome: policy(desired, region, seen) },
     ];
     if desired.capabilities.registration == Registration::PerRegion {
-        verdicts.push(Verdict { name: "Registered", outcome: if cloud { is_registered(desired, region, seen) } else { Err(Failure::Unseen(None)) } });
+        verdicts.push(Verdict {
+            name: "Registered",
+            outcome: if cloud { is_registered(desired, region, seen) } else { Err(Failure::Unseen(None)) },
+        });
         verdicts.push(Verdict { name: "RegionOffered", outcome: offered(seen) });
     }
     verdicts.push(Verdict {
@@ -116,7 +122,10 @@ fn allowed(linked: &LinkedKey) -> Result<String, Failure> {
     } else {
         Err(not(
             Reason::KeyNotAllowed,
-            format!("CustomerKey {}/{} does not allow clusters of this namespace.", linked.key.owner.namespace, linked.key.owner.name),
+            format!(
+                "CustomerKey {}/{} does not allow clusters of this namespace.",
+                linked.key.owner.namespace, linked.key.owner.name
+            ),
             "have the key's owner set spec.allowedNamespaces.",
         ))
     }
@@ -144,7 +153,9 @@ fn has_region(desired: &DesiredKey, region: &Region) -> Result<String, Failure> 
 
 fn enabled(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<String, Failure> {
     match subject(desired, region, seen) {
-        Reading::Present(facts) if facts.state == KeyState::Enabled && facts.arn.region() == region => Ok(facts.arn.to_string()),
+        Reading::Present(facts) if facts.state == KeyState::Enabled && facts.arn.region() == region => {
+            Ok(facts.arn.to_string())
+        }
         Reading::Present(facts) => Err(not(
             Reason::KeyUnusable,
             format!("Key {} is {}.", facts.arn, facts.state.as_str()),
@@ -163,11 +174,20 @@ fn is_ours(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<S
         };
     };
     let adopted = desired.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
-    let proven = if adopted { tags.get(tag::ADOPT_BY) == Some(&desired.owner.consent()) } else { key::owned(desired, tags) };
+    let proven =
+        if adopted { tags.get(tag::ADOPT_BY) == Some(&desired.owner.consent()) } else { key::owned(desired, tags) };
     if tags.contains_key(tag::HOLD) {
-        Err(not(Reason::KeyUnusable, format!("The key carries the tag {}.", tag::HOLD), "have the AWS administrator remove it."))
+        Err(not(
+            Reason::KeyUnusable,
+            format!("The key carries the tag {}.", tag::HOLD),
+            "have the AWS administrator remove it.",
+        ))
     } else if !proven {
-        Err(not(Reason::KeyUnusable, "The key does not carry the tags of this CustomerKey.", "see the CustomerKey's conditions."))
+        Err(not(
+            Reason::KeyUnusable,
+            "The key does not carry the tags of this CustomerKey.",
+            "see the CustomerKey's conditions.",
+        ))
     } else if desired.capabilities.registration == Registration::PerRegion && !tags.contains_key(tag::REGISTERED_AT) {
         Err(not(Reason::KeyNotReady, "The moment of the registration is not noted on the key yet.", ""))
     } else {

@@ -49,7 +49,12 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
     let aws = aws_is_ours(draft, key);
     let cloud = cloud_is_ours(draft, key);
     if aws && cloud {
-        draft.fine(ConditionType::CredentialsValid, None, Reason::CredentialsAccepted, "AWS and the cloud accept the credentials.");
+        draft.fine(
+            ConditionType::CredentialsValid,
+            None,
+            Reason::CredentialsAccepted,
+            "AWS and the cloud accept the credentials.",
+        );
     }
     for (region, wish) in &key.regions {
         plan_region(draft, key, region, wish, aws, cloud);
@@ -98,7 +103,13 @@ pub(super) fn cloud_is_ours(draft: &mut Draft<'_>, key: &DesiredKey) -> bool {
         }
         Reading::Absent => {
             let message = "There is no Secret with the cloud's credentials: credentialsSecretRef names none in this namespace, or is not set.".to_owned();
-            draft.stuck(condition, None, Reason::SecretMissing, message, "create the Secret with the cloud's credentials.");
+            draft.stuck(
+                condition,
+                None,
+                Reason::SecretMissing,
+                message,
+                "create the Secret with the cloud's credentials.",
+            );
             return false;
         }
         Reading::Unknown(crate::domain::reading::Why::Failed(fault)) => {
@@ -139,7 +150,12 @@ fn plan_region(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &
     draft.report(region).key.clone_from(&memory.key);
     if !aws {
         let reason = draft.gravest(None).unwrap_or(Reason::NotLookedYet);
-        draft.blocked(&EVERYTHING, Some(region), reason, "Not looked at while AWS does not take us for the declared account.");
+        draft.blocked(
+            &EVERYTHING,
+            Some(region),
+            reason,
+            "Not looked at while AWS does not take us for the declared account.",
+        );
         return;
     }
     let held = match &wish.key_arn {
@@ -178,7 +194,13 @@ fn plan_region(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &
 }
 
 /// A key that somebody else made and lets this object use.
-fn adopted(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, arn: &KeyArn, seen: &RegionSeen) -> Option<KeyFacts> {
+fn adopted(
+    draft: &mut Draft<'_>,
+    key: &DesiredKey,
+    region: &Region,
+    arn: &KeyArn,
+    seen: &RegionSeen,
+) -> Option<KeyFacts> {
     let facts = match &seen.by_arn {
         Reading::Present(facts) => facts.clone(),
         Reading::Absent => {
@@ -220,7 +242,13 @@ fn own(
 }
 
 /// The key that status names. It is never replaced.
-fn recorded(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, arn: &KeyArn, seen: &RegionSeen) -> Option<KeyFacts> {
+fn recorded(
+    draft: &mut Draft<'_>,
+    key: &DesiredKey,
+    region: &Region,
+    arn: &KeyArn,
+    seen: &RegionSeen,
+) -> Option<KeyFacts> {
     let condition = ConditionType::KeysReady;
     let facts = match &seen.by_arn {
         Reading::Present(facts) => facts.clone(),
@@ -232,8 +260,15 @@ fn recorded(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, arn: &KeyA
                 let spacing = draft.pass.settings.gate_spacing;
                 draft.wait(spacing);
             } else {
-                let message = format!("Key {arn} no longer exists. What was encrypted with it cannot be read any more.");
-                draft.stuck(condition, Some(region), Reason::KeyGone, message, "see docs/deletion.md, \"the key is gone\".");
+                let message =
+                    format!("Key {arn} no longer exists. What was encrypted with it cannot be read any more.");
+                draft.stuck(
+                    condition,
+                    Some(region),
+                    Reason::KeyGone,
+                    message,
+                    "see docs/deletion.md, \"the key is gone\".",
+                );
             }
             return None;
         }
@@ -245,11 +280,8 @@ fn recorded(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, arn: &KeyA
             None
         }
         Reading::Absent => {
-            let step = Step::CreateAlias {
-                region: region.clone(),
-                alias: key.owner.alias(),
-                key: KeyRef::Arn(arn.clone()),
-            };
+            let step =
+                Step::CreateAlias { region: region.clone(), alias: key.owner.alias(), key: KeyRef::Arn(arn.clone()) };
             let message = format!("The alias {} is missing and is put back.", key.owner.alias());
             draft.healing(condition, region, Reason::HealingKey, message);
             draft.repeatable(step);
@@ -345,7 +377,12 @@ fn create_or_wait(
         }
     }
     if !cloud {
-        draft.working(condition, Some(region), Reason::KeyNotReady, "No key is created before the cloud's credentials work.".to_owned());
+        draft.working(
+            condition,
+            Some(region),
+            Reason::KeyNotReady,
+            "No key is created before the cloud's credentials work.".to_owned(),
+        );
         return;
     }
     if registration::obstructed(draft, region, seen) {
@@ -373,11 +410,7 @@ fn create(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region) {
     draft.working(condition, Some(region), Reason::CreatingKey, "The key is being created.".to_owned());
     draft.step(Step::RecordKeyIntent { region: region.clone(), intent: KeyIntent { nonce, started_at: now } });
     draft.step(Step::CreateKey { region: region.clone(), key: new, not_after: now + draft.pass.settings.look_valid });
-    draft.step(Step::CreateAlias {
-        region: region.clone(),
-        alias: key.owner.alias(),
-        key: KeyRef::CreatedInThisPass,
-    });
+    draft.step(Step::CreateAlias { region: region.clone(), alias: key.owner.alias(), key: KeyRef::CreatedInThisPass });
     draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::CreatedInThisPass });
 }
 
@@ -410,7 +443,8 @@ fn held_elsewhere(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> 
 fn alias_taken(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, other: &KeyFacts) {
     let alias = key.owner.alias();
     let message = format!("The alias {alias} points at {}, which is not this object's key.", other.arn);
-    let fix = format!("find out who moved it; then delete the alias {alias} in {region}, and the operator puts it back.");
+    let fix =
+        format!("find out who moved it; then delete the alias {alias} in {region}, and the operator puts it back.");
     draft.stuck(ConditionType::KeysReady, Some(region), Reason::AliasTaken, message, &fix);
 }
 
@@ -471,7 +505,12 @@ fn usable(draft: &mut Draft<'_>, region: &Region, facts: &KeyFacts) -> bool {
             draft.stuck(condition, Some(region), Reason::KeyPendingDeletion, message, &fix);
         }
         KeyState::Creating | KeyState::Updating => {
-            draft.working(condition, Some(region), Reason::KeyStateSettling, format!("Key {arn} is {}.", state.as_str()));
+            draft.working(
+                condition,
+                Some(region),
+                Reason::KeyStateSettling,
+                format!("Key {arn} is {}.", state.as_str()),
+            );
             draft.poll();
         }
         KeyState::PendingImport | KeyState::Unavailable => draft.stuck(
@@ -503,7 +542,11 @@ fn attributes(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, facts: &
     match (&seen.rotation, key.rotation_days) {
         (Reading::Present(rotation), Some(days)) if rotation.period_days != Some(days) => {
             differs.push("rotation");
-            draft.repeatable(Step::EnableRotation { region: region.clone(), key: facts.arn.clone(), period_days: days });
+            draft.repeatable(Step::EnableRotation {
+                region: region.clone(),
+                key: facts.arn.clone(),
+                period_days: days,
+            });
         }
         (reading, Some(_)) if reading.present().is_none() => {
             not_seen(draft, region, reading);

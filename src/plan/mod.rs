@@ -207,7 +207,13 @@ pub struct DatabaseReport {
 }
 
 /// What a human should know after a plan was executed: the plan's findings, corrected by what failed.
-pub fn findings_after(plan: &Plan, failed: &[(Step, Fault)], memory: &Memory, object: &Object, now: Moment) -> Vec<Finding> {
+pub fn findings_after(
+    plan: &Plan,
+    failed: &[(Step, Fault)],
+    memory: &Memory,
+    object: &Object,
+    now: Moment,
+) -> Vec<Finding> {
     let whole = [ConditionType::Ready, ConditionType::Reconciling, ConditionType::Stalled];
     let mut findings: Vec<Finding> = plan.findings.iter().filter(|f| !whole.contains(&f.condition)).cloned().collect();
     for (step, fault) in failed {

@@ -2,15 +2,15 @@
 //!
 //! Statements that are not ours are never lost. Nothing is written when nothing differs in meaning.
 
+use crate::domain::capabilities::Need;
 use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::{DesiredKey, DesiredRegion};
-use crate::domain::capabilities::Need;
 use crate::domain::id::Region;
 use crate::domain::observed::{KeyFacts, RegionSeen};
 use crate::domain::policy::template::{administrators, grant, operator, root, user};
 use crate::domain::policy::{
-    Authored, Condition, Grant, KeyAccount, MergeOptions, Ownership, PolicyDocument, PolicyHash, Problem as Guarded, RootRule,
-    Scalar, Setting, additive_principals, diff, holds as holding, lasting_principal, merge, pasted, review,
+    Authored, Condition, Grant, KeyAccount, MergeOptions, Ownership, PolicyDocument, PolicyHash, Problem as Guarded,
+    RootRule, Scalar, Setting, additive_principals, diff, holds as holding, lasting_principal, merge, pasted, review,
 };
 use crate::domain::reading::Reading;
 
@@ -65,7 +65,8 @@ struct Ground {
 impl Ground {
     fn of(draft: &Draft<'_>, key: &DesiredKey, region: &Region) -> Result<Self, Problem> {
         let arn = draft.observed.caller.present().map(|c| c.arn.clone()).unwrap_or_default();
-        let caller = lasting_principal(&arn, key.access.role_arn.as_deref()).map_err(|e| Problem::invalid(e.to_string()))?;
+        let caller =
+            lasting_principal(&arn, key.access.role_arn.as_deref()).map_err(|e| Problem::invalid(e.to_string()))?;
         Ok(Self { account: account(key, region), own: ownership(key, region), caller })
     }
 }
@@ -127,7 +128,13 @@ pub(super) fn plan_region(
             }
             Err(missing) => {
                 let fix = "have the AWS administrator remove the statement that denies it.";
-                draft.stuck(CONDITION, Some(region), Reason::LockoutRisk, format!("The key policy is as declared, and yet {missing}"), fix);
+                draft.stuck(
+                    CONDITION,
+                    Some(region),
+                    Reason::LockoutRisk,
+                    format!("The key policy is as declared, and yet {missing}"),
+                    fix,
+                );
                 false
             }
         };
@@ -187,10 +194,14 @@ fn assess(
     principals: &[String],
 ) -> Result<Option<Write>, Problem> {
     let ground = Ground::of(draft, key, region)?;
-    let observed = PolicyDocument::parse(text).map_err(|e| Problem::invalid(format!("The key's policy cannot be read: {e}")))?;
+    let observed =
+        PolicyDocument::parse(text).map_err(|e| Problem::invalid(format!("The key's policy cannot be read: {e}")))?;
     let adopted = wish.key_arn.is_some();
     let authored = authored(&ground, key, region, adopted, principals)?;
-    let options = MergeOptions { remove_foreign: key.policy.remove_foreign && !adopted, remove_orphans: key.policy.remove_orphaned };
+    let options = MergeOptions {
+        remove_foreign: key.policy.remove_foreign && !adopted,
+        remove_orphans: key.policy.remove_orphaned,
+    };
     let merged = merge(&observed, &authored, &ground.own, &ground.account, options);
     if !merged.changed {
         return Ok(None);
@@ -202,7 +213,10 @@ fn assess(
         return Err(Problem::guarded(&verdict.refusals));
     }
     let sentences = diff(&observed, &merged.document, &ground.account);
-    Ok(Some(Write { document: merged.document.render(), message: format!("Writing the key policy: {}.", sentences.join("; ")) }))
+    Ok(Some(Write {
+        document: merged.document.render(),
+        message: format!("Writing the key policy: {}.", sentences.join("; ")),
+    }))
 }
 
 /// Every statement that is ours.

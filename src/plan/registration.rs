@@ -4,8 +4,8 @@
 //! the cloud needs, and, where it cannot be changed afterwards, only after several equal looks. Another key that is
 //! registered already is reported and never overwritten.
 
-use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::capabilities::Registration;
+use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::DesiredKey;
 use crate::domain::id::{Region, tag};
 use crate::domain::memory::RegionMemory;
@@ -115,12 +115,23 @@ fn absent(
             draft.working(CONDITION, Some(region), Reason::RegistrationUncertain, message);
         } else {
             let message = format!("The registration of {} is gone.", facts.arn);
-            draft.stuck(CONDITION, Some(region), Reason::RegistrationLost, message, "ask the cloud's support what became of it.");
+            draft.stuck(
+                CONDITION,
+                Some(region),
+                Reason::RegistrationLost,
+                message,
+                "ask the cloud's support what became of it.",
+            );
         }
         return;
     }
     if !policy_holds {
-        draft.working(CONDITION, Some(region), Reason::RegistrationWaits, "Waits until the key policy is seen to hold.".to_owned());
+        draft.working(
+            CONDITION,
+            Some(region),
+            Reason::RegistrationWaits,
+            "Waits until the key policy is seen to hold.".to_owned(),
+        );
         return;
     }
     if offered(draft, region, seen) {
@@ -164,7 +175,13 @@ fn absent(
 fn offered(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
     if let Some(words) = key::locked(seen) {
         let message = format!("The cloud does not offer {region} to this organization: {words}");
-        draft.stuck(CONDITION, Some(region), Reason::RegionLocked, message, "ask the cloud to unlock the region, or remove it.");
+        draft.stuck(
+            CONDITION,
+            Some(region),
+            Reason::RegionLocked,
+            message,
+            "ask the cloud to unlock the region, or remove it.",
+        );
         return true;
     }
     if seen.offer.present().is_none() {

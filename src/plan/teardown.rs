@@ -18,7 +18,12 @@ pub(super) fn plan(draft: &mut Draft<'_>) {
     let (afterlife, conditions): (_, &[ConditionType]) = match draft.desired {
         Desired::Key(key) => (
             key.afterlife,
-            &[ConditionType::KeysReady, ConditionType::PoliciesReady, ConditionType::Registered, ConditionType::CredentialsValid],
+            &[
+                ConditionType::KeysReady,
+                ConditionType::PoliciesReady,
+                ConditionType::Registered,
+                ConditionType::CredentialsValid,
+            ],
         ),
         Desired::Cluster(cluster) => (
             cluster.afterlife,
@@ -55,8 +60,14 @@ pub(super) fn plan(draft: &mut Draft<'_>) {
 /// How long an outcome that is not known has to be waited for still.
 fn unresolved(draft: &Draft<'_>) -> Option<Span> {
     let settings = &draft.pass.settings;
-    let keys = draft.memory.regions.values().filter_map(|r| r.creating.as_ref()).map(|i| i.started_at + settings.create_settle);
-    let registrations = draft.memory.regions.values().filter_map(|r| r.registering).map(|at| at + settings.deploy_settle);
+    let keys = draft
+        .memory
+        .regions
+        .values()
+        .filter_map(|r| r.creating.as_ref())
+        .map(|i| i.started_at + settings.create_settle);
+    let registrations =
+        draft.memory.regions.values().filter_map(|r| r.registering).map(|at| at + settings.deploy_settle);
     let deployment = draft.memory.deploying.iter().map(|i| i.started_at + settings.deploy_settle);
     let until: Option<Moment> = keys.chain(registrations).chain(deployment).max();
     until.map(|until| until.since(draft.now())).filter(|left| left.0 > 0)

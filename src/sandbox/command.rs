@@ -191,10 +191,7 @@ fn principal(arn: &str) -> Result<(&str, &str), String> {
 }
 
 /// A value with some of its fields replaced.
-fn patched<T: Serialize + DeserializeOwned>(
-    current: &T,
-    patch: Map<String, Value>,
-) -> Result<T, String> {
+fn patched<T: Serialize + DeserializeOwned>(current: &T, patch: Map<String, Value>) -> Result<T, String> {
     let mut value = serde_json::to_value(current).map_err(|e| e.to_string())?;
     for (name, new) in patch {
         value[name] = new;
@@ -232,23 +229,12 @@ impl World {
                 Arc::make_mut(&mut self.iam).set_missing(&arn, !exists);
             }
 
-            Command::AddAccessKey {
-                access_key_id,
-                principal: arn,
-            } => {
+            Command::AddAccessKey { access_key_id, principal: arn } => {
                 let (account, _) = principal(&arn)?;
-                let who = Identity {
-                    account: account.into(),
-                    arn: arn.clone(),
-                    session: None,
-                };
+                let who = Identity { account: account.into(), arn: arn.clone(), session: None };
                 self.add_access_key(&access_key_id, who);
             }
-            Command::SetDenied {
-                principal,
-                action,
-                denied,
-            } => {
+            Command::SetDenied { principal, action, denied } => {
                 Arc::make_mut(&mut self.iam).set_denied(&principal, &action, denied);
             }
             other => return self.astra_command(other),
@@ -268,8 +254,7 @@ impl World {
                 (arn, found)
             }
             Command::ScheduleKeyDeletion { arn, window_days } => {
-                let found =
-                    self.edit_key(&arn, |k| k.schedule_deletion(now_ms, window_days, false));
+                let found = self.edit_key(&arn, |k| k.schedule_deletion(now_ms, window_days, false));
                 (arn, found)
             }
             Command::DeleteKey { arn } => {
@@ -297,40 +282,23 @@ impl World {
             }
             _ => return Ok(()),
         };
-        if found {
-            Ok(())
-        } else {
-            Err(format!("no key {arn}"))
-        }
+        if found { Ok(()) } else { Err(format!("no key {arn}")) }
     }
 
     fn astra_command(&mut self, command: Command) -> Result<(), String> {
         let now_ms = self.now_ms();
         let (org, found) = match command {
-            Command::AddOrg {
-                org,
-                token,
-                regions,
-                settings,
-            } => {
+            Command::AddOrg { org, token, regions, settings } => {
                 self.add_astra_org(&org, regions, settings);
                 self.set_astra_token(&token, &org, None);
                 return Ok(());
             }
-            Command::SetToken {
-                token,
-                org,
-                permissions,
-            } => {
+            Command::SetToken { token, org, permissions } => {
                 self.set_astra_token(&token, &org, permissions);
                 return Ok(());
             }
             Command::KillToken { token } => {
-                return if self.kill_astra_token(&token) {
-                    Ok(())
-                } else {
-                    Err("no such token".into())
-                };
+                return if self.kill_astra_token(&token) { Ok(()) } else { Err("no such token".into()) };
             }
             Command::SetOrgSettings { org, settings } => {
                 let found = self.edit_astra_org(&org, |o| *o.settings_mut() = settings);
@@ -343,12 +311,7 @@ impl World {
                 let found = self.edit_astra_org(&org, |o| *o.settings_mut() = settings);
                 (org, found)
             }
-            Command::SetAccounts {
-                org,
-                region,
-                kind,
-                accounts,
-            } => {
+            Command::SetAccounts { org, region, kind, accounts } => {
                 let found = self.edit_astra_org(&org, |o| {
                     let offered = o.region_mut(&region);
                     if kind != Some(DatabaseType::Serverless) {
@@ -360,22 +323,12 @@ impl World {
                 });
                 (org, found)
             }
-            Command::SetLocked {
-                org,
-                region,
-                locked,
-            } => {
+            Command::SetLocked { org, region, locked } => {
                 let found = self.edit_astra_org(&org, |o| o.region_mut(&region).locked = locked);
                 (org, found)
             }
-            Command::Register {
-                org,
-                kind,
-                region,
-                arn,
-            } => {
-                let found =
-                    self.edit_astra_org(&org, |o| o.preregister(kind, &region, &arn, now_ms));
+            Command::Register { org, kind, region, arn } => {
+                let found = self.edit_astra_org(&org, |o| o.preregister(kind, &region, &arn, now_ms));
                 (org, found)
             }
             Command::ForgetRegistration { org, kind, region } => {
@@ -384,10 +337,6 @@ impl World {
             }
             _ => return Ok(()),
         };
-        if found {
-            Ok(())
-        } else {
-            Err(format!("no organization {org}"))
-        }
+        if found { Ok(()) } else { Err(format!("no organization {org}")) }
     }
 }

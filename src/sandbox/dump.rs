@@ -22,17 +22,10 @@ impl World {
                 keys.insert(key.arn.clone(), self.dump_key(account, region, key, &names));
             }
         }
-        let orgs: Map<String, Value> = self
-            .astra
-            .iter()
-            .map(|(id, org)| (id.clone(), self.dump_org(org.get())))
-            .collect();
-        let principals: Vec<String> = self
-            .iam
-            .accounts()
-            .values()
-            .flat_map(|all| all.values().map(|p| p.arn.clone()))
-            .collect();
+        let orgs: Map<String, Value> =
+            self.astra.iter().map(|(id, org)| (id.clone(), self.dump_org(org.get()))).collect();
+        let principals: Vec<String> =
+            self.iam.accounts().values().flat_map(|all| all.values().map(|p| p.arn.clone())).collect();
         json!({
             "now_ms": self.now_ms, "settings": self.settings, "keys": keys, "aliases": aliases,
             "principals": principals, "astra": orgs
@@ -56,11 +49,7 @@ impl World {
             .iter()
             .map(|((kind, region), r)| json!({"kind": kind, "region": region, "arn": r.arn, "at_ms": r.at_ms}))
             .collect();
-        let databases: Vec<Value> = org
-            .databases
-            .iter()
-            .map(|d| self.dump_database(d))
-            .collect();
+        let databases: Vec<Value> = org.databases.iter().map(|d| self.dump_database(d)).collect();
         json!({
             "settings": org.settings, "regions": org.regions, "registrations": registrations, "databases": databases
         })

@@ -18,12 +18,7 @@ pub struct ServiceError {
 impl ServiceError {
     /// Any error, spelled out.
     pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code: code.into(),
-            message: message.into(),
-            retry_after_s: None,
-        }
+        Self { status, code: code.into(), message: message.into(), retry_after_s: None }
     }
 
     /// An error that the caller caused; AWS JSON services answer 400 to all of them.

@@ -110,34 +110,18 @@ pub struct Rule {
 impl Rule {
     /// A rule as a test writes it.
     pub fn new(matches: Match, fault: Fault) -> Self {
-        Self {
-            id: 0,
-            matches,
-            fault,
-            seen: 0,
-            fired: 0,
-        }
+        Self { id: 0, matches, fault, seen: 0, fired: 0 }
     }
 
     /// Fires on the n-th call of `operation` (from 1).
     pub fn nth(operation: &str, n: u32, fault: Fault) -> Self {
-        let matches = Match {
-            operation: operation.into(),
-            nth: Some(n),
-            ..Match::default()
-        };
+        let matches = Match { operation: operation.into(), nth: Some(n), ..Match::default() };
         Self::new(matches, fault)
     }
 
     /// Fires on every call of `operation`.
     pub fn always(operation: &str, fault: Fault) -> Self {
-        Self::new(
-            Match {
-                operation: operation.into(),
-                ..Match::default()
-            },
-            fault,
-        )
+        Self::new(Match { operation: operation.into(), ..Match::default() }, fault)
     }
 
     /// Whether it is this rule's turn, counting the call.
@@ -166,18 +150,15 @@ pub(super) struct Called<'a> {
 
 impl Match {
     fn covers(&self, call: &Called<'_>) -> bool {
-        let operation = self.operation.strip_suffix('*').map_or_else(
-            || self.operation == call.operation,
-            |prefix| call.operation.starts_with(prefix),
-        );
+        let operation = self
+            .operation
+            .strip_suffix('*')
+            .map_or_else(|| self.operation == call.operation, |prefix| call.operation.starts_with(prefix));
         operation
             && self.access.is_none_or(|a| a == call.access)
             && self.region.as_deref().is_none_or(|r| r == call.region)
             && self.account.as_deref().is_none_or(|a| a == call.account)
-            && self
-                .resource
-                .as_deref()
-                .is_none_or(|r| call.resource.contains(r))
+            && self.resource.as_deref().is_none_or(|r| call.resource.contains(r))
     }
 }
 
@@ -209,11 +190,7 @@ impl Faults {
     /// The longest age a rule may ask a read to be served from.
     pub(super) fn longest_stale_ms(&self) -> i64 {
         let age = |r: &Rule| {
-            if let Fault::StaleRead { ms } = r.fault {
-                ms
-            } else {
-                0
-            }
+            if let Fault::StaleRead { ms } = r.fault { ms } else { 0 }
         };
         self.rules.iter().map(age).max().unwrap_or(0)
     }

@@ -21,11 +21,7 @@ pub struct Identity {
 impl Identity {
     /// The user `sandbox` of an account: what a 12-digit access key id stands for.
     pub fn of_account(account: &str) -> Self {
-        Self {
-            account: account.into(),
-            arn: format!("arn:aws:iam::{account}:user/sandbox"),
-            session: None,
-        }
+        Self { account: account.into(), arn: format!("arn:aws:iam::{account}:user/sandbox"), session: None }
     }
 
     /// What `GetCallerIdentity` shows.
@@ -34,10 +30,7 @@ impl Identity {
             None => self.arn.clone(),
             Some(session) => {
                 let role = self.arn.rsplit('/').next().unwrap_or_default();
-                format!(
-                    "arn:aws:sts::{}:assumed-role/{role}/{session}",
-                    self.account
-                )
+                format!("arn:aws:sts::{}:assumed-role/{role}/{session}", self.account)
             }
         }
     }
@@ -102,10 +95,7 @@ pub(super) struct Iam {
 
 impl Iam {
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            ..Self::default()
-        }
+        Self { seed, ..Self::default() }
     }
 
     /// Makes sure the account is simulated, with its user `sandbox`.
@@ -124,29 +114,15 @@ impl Iam {
     pub(super) fn create(&mut self, arn: &str, trust: Option<Trust>, now_ms: i64) -> String {
         let [_, _, _, _, account, resource] = arn_parts(arn).unwrap_or([""; 6]);
         self.made += 1;
-        let prefix = if resource.starts_with("role/") {
-            "AROA"
-        } else {
-            "AIDA"
-        };
+        let prefix = if resource.starts_with("role/") { "AROA" } else { "AIDA" };
         let unique_id = unique_id(prefix, self.seed, self.made);
-        let principal = Principal {
-            arn: arn.to_owned(),
-            unique_id: unique_id.clone(),
-            created_at_ms: now_ms,
-            trust,
-        };
-        self.accounts
-            .entry(account.into())
-            .or_default()
-            .insert(resource.into(), principal);
+        let principal = Principal { arn: arn.to_owned(), unique_id: unique_id.clone(), created_at_ms: now_ms, trust };
+        self.accounts.entry(account.into()).or_default().insert(resource.into(), principal);
         unique_id
     }
 
     pub(super) fn delete(&mut self, arn: &str) -> bool {
-        arn_parts(arn)
-            .and_then(|p| self.accounts.get_mut(p[4])?.remove(p[5]))
-            .is_some()
+        arn_parts(arn).and_then(|p| self.accounts.get_mut(p[4])?.remove(p[5])).is_some()
     }
 
     pub(super) fn add_access_key(&mut self, id: &str, identity: Identity) {
@@ -178,11 +154,7 @@ impl Iam {
     }
 
     /// Who an access key id stands for.
-    pub(super) fn identify(
-        &mut self,
-        access_key: &str,
-        now_ms: i64,
-    ) -> Result<Identity, KeyRefused> {
+    pub(super) fn identify(&mut self, access_key: &str, now_ms: i64) -> Result<Identity, KeyRefused> {
         if let Some(known) = self.access_keys.get(access_key) {
             return Ok(known.clone());
         }
@@ -207,10 +179,7 @@ impl Iam {
         if service == "sts" {
             let role = resource.strip_prefix("assumed-role/")?.split('/').next()?;
             let named = |r: &String| r.starts_with("role/") && r.rsplit('/').next() == Some(role);
-            let known = self
-                .accounts
-                .get(account)
-                .is_none_or(|all| all.keys().any(named));
+            let known = self.accounts.get(account).is_none_or(|all| all.keys().any(named));
             return known.then(|| arn.to_owned());
         }
         if service != "iam" || !is_account(account) {
@@ -219,9 +188,7 @@ impl Iam {
         if resource == "root" {
             return Some(arn.to_owned());
         }
-        if !resource.starts_with("role/") && !resource.starts_with("user/")
-            || resource.contains('*')
-        {
+        if !resource.starts_with("role/") && !resource.starts_with("user/") || resource.contains('*') {
             return None;
         }
         match self.accounts.get(account) {
@@ -241,8 +208,7 @@ impl Iam {
 
     /// The unique id of a caller, as a stored policy names it; its ARN where it is not simulated.
     pub(super) fn stored_name(&self, who: &Identity) -> String {
-        self.resolve(&who.arn, i64::MAX)
-            .unwrap_or_else(|| who.arn.clone())
+        self.resolve(&who.arn, i64::MAX).unwrap_or_else(|| who.arn.clone())
     }
 
     pub(super) fn assume(
@@ -262,23 +228,14 @@ impl Iam {
         let parts = arn_parts(&request.role_arn)
             .ok_or_else(|| ServiceError::validation(format!("{} is invalid", request.role_arn)))?;
         let (account, resource) = (parts[4], parts[5]);
-        let role = self
-            .accounts
-            .get(account)
-            .and_then(|all| all.get(resource))
-            .ok_or_else(refused)?;
+        let role = self.accounts.get(account).and_then(|all| all.get(resource)).ok_or_else(refused)?;
         let trust = role.trust.as_ref().ok_or_else(refused)?;
         let trusted = trust.principals.is_empty()
             || trust.principals.iter().any(|p| {
-                *p == caller.account
-                    || *p == caller.arn
-                    || *p == format!("arn:aws:iam::{}:root", caller.account)
+                *p == caller.account || *p == caller.arn || *p == format!("arn:aws:iam::{}:root", caller.account)
             });
         let external = trust.external_ids.is_empty()
-            || request
-                .external_id
-                .as_ref()
-                .is_some_and(|id| trust.external_ids.contains(id));
+            || request.external_id.as_ref().is_some_and(|id| trust.external_ids.contains(id));
         if !trusted || !external {
             return Err(refused());
         }
@@ -290,10 +247,7 @@ impl Iam {
         self.made += 1;
         let id = unique_id("ASIA", self.seed, self.made);
         let expires_at_ms = now_ms + i64::from(request.duration_seconds.unwrap_or(3600)) * 1000;
-        let temporary = TemporaryKey {
-            identity: identity.clone(),
-            expires_at_ms,
-        };
+        let temporary = TemporaryKey { identity: identity.clone(), expires_at_ms };
         self.temporary.retain(|_, t| t.expires_at_ms > now_ms);
         self.temporary.insert(id.clone(), temporary);
         Ok(Credentials {

@@ -17,10 +17,7 @@ pub fn partition(region: &str) -> &'static str {
 
 /// `arn:<partition>:kms:<region>:<account>:<resource>`.
 pub fn kms_arn(account: &str, region: &str, resource: &str) -> String {
-    format!(
-        "arn:{}:kms:{region}:{account}:{resource}",
-        partition(region)
-    )
+    format!("arn:{}:kms:{region}:{account}:{resource}", partition(region))
 }
 
 /// The six parts of an ARN, if it is one.
@@ -28,8 +25,7 @@ pub(super) fn arn_parts(arn: &str) -> Option<[&str; 6]> {
     let mut parts = arn.splitn(6, ':');
     let mut next = || parts.next();
     let all = [next()?, next()?, next()?, next()?, next()?, next()?];
-    (all[0] == "arn" && all[1].starts_with("aws") && !all[2].is_empty() && !all[5].is_empty())
-        .then_some(all)
+    (all[0] == "arn" && all[1].starts_with("aws") && !all[2].is_empty() && !all[5].is_empty()).then_some(all)
 }
 
 /// Whether this is an AWS account id: 12 digits.
@@ -58,14 +54,7 @@ pub(super) fn uuid(seed: u64, kind: &str, n: u64) -> String {
     d[6] = (d[6] & 0x0f) | 0x40;
     d[8] = (d[8] & 0x3f) | 0x80;
     let h = hex(&d[..16]);
-    format!(
-        "{}-{}-{}-{}-{}",
-        &h[..8],
-        &h[8..12],
-        &h[12..16],
-        &h[16..20],
-        &h[20..32]
-    )
+    format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..32])
 }
 
 /// The id of a multi-Region key: `mrk-` and 32 hex digits (KMS guide, "Multi-Region keys").
@@ -77,9 +66,7 @@ pub(super) fn mrk(seed: u64, n: u64) -> String {
 pub(super) fn unique_id(prefix: &str, seed: u64, n: u64) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let d = digest(seed, prefix, n);
-    let tail = d[..17]
-        .iter()
-        .map(|b| char::from(ALPHABET[usize::from(b & 31)]));
+    let tail = d[..17].iter().map(|b| char::from(ALPHABET[usize::from(b & 31)]));
     prefix.chars().chain(tail).collect()
 }
 

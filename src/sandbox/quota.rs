@@ -22,10 +22,7 @@ impl Quotas {
         match self {
             Self::Off => None,
             Self::Aws => published(operation),
-            Self::AwsExcept(changed) => changed
-                .get(operation)
-                .copied()
-                .or_else(|| published(operation)),
+            Self::AwsExcept(changed) => changed.get(operation).copied().or_else(|| published(operation)),
         }
     }
 }
@@ -67,22 +64,12 @@ pub(super) struct Buckets(BTreeMap<(String, String, String), Bucket>);
 
 impl Buckets {
     /// Takes one token; false means throttled. A bucket holds one second's worth.
-    pub(super) fn take(
-        &mut self,
-        quotas: &Quotas,
-        account: &str,
-        region: &str,
-        operation: &str,
-        now_ms: i64,
-    ) -> bool {
+    pub(super) fn take(&mut self, quotas: &Quotas, account: &str, region: &str, operation: &str, now_ms: i64) -> bool {
         let Some(rate) = quotas.per_second(operation).map(i64::from) else {
             return true;
         };
         let key = (account.to_owned(), region.to_owned(), operation.to_owned());
-        let bucket = self.0.entry(key).or_insert(Bucket {
-            milli: rate * 1000,
-            at_ms: now_ms,
-        });
+        let bucket = self.0.entry(key).or_insert(Bucket { milli: rate * 1000, at_ms: now_ms });
         let elapsed = (now_ms - bucket.at_ms).clamp(0, 1000);
         bucket.milli = (bucket.milli + rate * elapsed).min(rate * 1000);
         bucket.at_ms = now_ms;

@@ -16,21 +16,11 @@ pub const ORGANIZATION: &str = "5a9db0c5-0000-4000-8000-000000000001";
 /// A token of that organization with all permissions.
 pub const TOKEN: &str = "AstraCS:sandbox:token";
 /// The regions that it may use.
-pub const REGIONS: [&str; 6] = [
-    "us-east-1",
-    "us-east-2",
-    "us-west-2",
-    "eu-west-1",
-    "eu-central-1",
-    "ap-southeast-1",
-];
+pub const REGIONS: [&str; 6] = ["us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-central-1", "ap-southeast-1"];
 
 /// The vendor's AWS account in a region of the default world, the same for both types of databases.
 pub fn provider_account(region: &str) -> String {
-    let n = REGIONS
-        .iter()
-        .position(|r| *r == region)
-        .unwrap_or(REGIONS.len());
+    let n = REGIONS.iter().position(|r| *r == region).unwrap_or(REGIONS.len());
     format!("9000000000{n:02}")
 }
 
@@ -41,11 +31,8 @@ impl World {
         world.add_access_key(ACCESS_KEY, Identity::of_account(ACCOUNT));
         let region = |name: &&str| {
             let accounts = vec![provider_account(name)];
-            let offered = AstraRegion {
-                classic_accounts: accounts.clone(),
-                serverless_accounts: accounts,
-                locked: false,
-            };
+            let offered =
+                AstraRegion { classic_accounts: accounts.clone(), serverless_accounts: accounts, locked: false };
             ((*name).to_owned(), offered)
         };
         let regions: BTreeMap<_, _> = REGIONS.iter().map(region).collect();

@@ -48,11 +48,7 @@ impl World {
     /// STS as `who` calls it at the endpoint of `region`.
     pub fn sts(&mut self, who: &Identity, region: &str) -> Sts<'_> {
         self.ensure_account(&who.account);
-        Sts {
-            world: self,
-            who: who.clone(),
-            region: region.into(),
-        }
+        Sts { world: self, who: who.clone(), region: region.into() }
     }
 }
 
@@ -86,11 +82,7 @@ impl Sts<'_> {
         let who = self.who.clone();
         self.world.perform(call, |world, _| {
             let user_id = world.sts_user_id(&who);
-            Ok(CallerIdentity {
-                account: who.account.clone(),
-                arn: who.caller_arn(),
-                user_id,
-            })
+            Ok(CallerIdentity { account: who.account.clone(), arn: who.caller_arn(), user_id })
         })
     }
 
@@ -107,9 +99,7 @@ impl Sts<'_> {
 
 fn check(request: &AssumeRole) -> Result<(), ServiceError> {
     let word = |text: &str, extra: &str| {
-        text.chars().all(|c| {
-            c.is_ascii_alphanumeric() || c == '_' || "+=,.@-".contains(c) || extra.contains(c)
-        })
+        text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || "+=,.@-".contains(c) || extra.contains(c))
     };
     let name = &request.role_session_name;
     if !(2..=64).contains(&name.len()) || !word(name, "") {
@@ -124,10 +114,7 @@ fn check(request: &AssumeRole) -> Result<(), ServiceError> {
             "1 validation error detected: Value at 'externalId' failed to satisfy constraint",
         ));
     }
-    if request
-        .duration_seconds
-        .is_some_and(|s| !(900..=43_200).contains(&s))
-    {
+    if request.duration_seconds.is_some_and(|s| !(900..=43_200).contains(&s)) {
         return Err(ServiceError::validation(
             "1 validation error detected: Value at 'durationSeconds' failed to satisfy constraint",
         ));

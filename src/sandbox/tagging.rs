@@ -79,11 +79,7 @@ impl World {
     /// The Tagging API as `who` calls it at the endpoint of `region`.
     pub fn tagging(&mut self, who: &Identity, region: &str) -> Tagging<'_> {
         self.ensure_account(&who.account);
-        Tagging {
-            world: self,
-            who: who.clone(),
-            region: region.into(),
-        }
+        Tagging { world: self, who: who.clone(), region: region.into() }
     }
 }
 
@@ -106,75 +102,35 @@ impl Tagging<'_> {
             let after = match token {
                 None => "",
                 Some(t) => t.strip_prefix("after:").ok_or_else(|| {
-                    ServiceError::aws(
-                        "PaginationTokenExpiredException",
-                        "the token is not one of ours",
-                    )
+                    ServiceError::aws("PaginationTokenExpiredException", "the token is not one of ours")
                 })?,
             };
             let empty = KmsRegion::default();
-            let view = world
-                .kms
-                .get(&home)
-                .map_or(&empty, |r| r.at(at_ms - world.settings.tag_index_lag_ms));
-            let mut found = view
-                .keys
-                .values()
-                .filter(|k| k.was_tagged && k.id.as_str() > after)
-                .filter(|k| {
-                    input.tag_filters.iter().all(|f| {
-                        k.tags
-                            .get(&f.key)
-                            .is_some_and(|v| f.values.is_empty() || f.values.contains(v))
-                    }) && (input.resource_arn_list.is_empty()
-                        || input.resource_arn_list.contains(&k.arn))
-                });
+            let view = world.kms.get(&home).map_or(&empty, |r| r.at(at_ms - world.settings.tag_index_lag_ms));
+            let mut found = view.keys.values().filter(|k| k.was_tagged && k.id.as_str() > after).filter(|k| {
+                input
+                    .tag_filters
+                    .iter()
+                    .all(|f| k.tags.get(&f.key).is_some_and(|v| f.values.is_empty() || f.values.contains(v)))
+                    && (input.resource_arn_list.is_empty() || input.resource_arn_list.contains(&k.arn))
+            });
             let keys_wanted = input.resource_type_filters.is_empty()
-                || input
-                    .resource_type_filters
-                    .iter()
-                    .any(|t| t == "kms" || t == "kms:key");
-            let page: Vec<_> = found
-                .by_ref()
-                .take(if keys_wanted { size } else { 0 })
-                .collect();
+                || input.resource_type_filters.iter().any(|t| t == "kms" || t == "kms:key");
+            let page: Vec<_> = found.by_ref().take(if keys_wanted { size } else { 0 }).collect();
             let more = keys_wanted && found.next().is_some();
-            let pagination_token = page
-                .last()
-                .filter(|_| more)
-                .map_or_else(String::new, |k| format!("after:{}", k.id));
+            let pagination_token = page.last().filter(|_| more).map_or_else(String::new, |k| format!("after:{}", k.id));
             let tags = |k: &std::sync::Arc<super::kms::Key>| {
-                k.tags
-                    .iter()
-                    .map(|(key, value)| ResourceTag {
-                        key: key.clone(),
-                        value: value.clone(),
-                    })
-                    .collect()
+                k.tags.iter().map(|(key, value)| ResourceTag { key: key.clone(), value: value.clone() }).collect()
             };
-            let resources = page
-                .iter()
-                .map(|k| TaggedResource {
-                    arn: k.arn.clone(),
-                    tags: tags(k),
-                })
-                .collect();
-            Ok(ResourcePage {
-                resources,
-                pagination_token,
-            })
+            let resources = page.iter().map(|k| TaggedResource { arn: k.arn.clone(), tags: tags(k) }).collect();
+            Ok(ResourcePage { resources, pagination_token })
         })
     }
 }
 
 fn checked(input: &GetResources) -> Result<usize, ServiceError> {
     let invalid = |text: &str| Err(ServiceError::aws("InvalidParameterException", text));
-    if input.tag_filters.len() > 50
-        || input
-            .tag_filters
-            .iter()
-            .any(|f| f.values.len() > 20 || f.key.is_empty())
-    {
+    if input.tag_filters.len() > 50 || input.tag_filters.iter().any(|f| f.values.len() > 20 || f.key.is_empty()) {
         return invalid("at most 50 tag filters with a key and at most 20 values each");
     }
     if !input.resource_arn_list.is_empty()

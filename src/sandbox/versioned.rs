@@ -16,10 +16,7 @@ pub(super) struct Versioned<T> {
 
 impl<T: Clone> Versioned<T> {
     pub(super) fn new(value: T) -> Self {
-        Self {
-            present: Arc::new(value),
-            past: VecDeque::new(),
-        }
+        Self { present: Arc::new(value), past: VecDeque::new() }
     }
 
     pub(super) fn get(&self) -> &T {
@@ -28,10 +25,7 @@ impl<T: Clone> Versioned<T> {
 
     /// The value as it was at `at_ms`.
     pub(super) fn at(&self, at_ms: i64) -> &T {
-        self.past
-            .iter()
-            .find(|(until, _)| *until > at_ms)
-            .map_or(&*self.present, |(_, value)| &**value)
+        self.past.iter().find(|(until, _)| *until > at_ms).map_or(&*self.present, |(_, value)| &**value)
     }
 
     /// Opens the value for a change at `now_ms`, remembering what it was for `keep_ms`.
@@ -39,12 +33,7 @@ impl<T: Clone> Versioned<T> {
         if keep_ms > 0 {
             self.past.push_back((now_ms, Arc::clone(&self.present)));
         }
-        while self.past.len() > MOST_VERSIONS
-            || self
-                .past
-                .front()
-                .is_some_and(|(until, _)| *until < now_ms - keep_ms)
-        {
+        while self.past.len() > MOST_VERSIONS || self.past.front().is_some_and(|(until, _)| *until < now_ms - keep_ms) {
             self.past.pop_front();
         }
         Arc::make_mut(&mut self.present)

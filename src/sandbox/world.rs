@@ -213,16 +213,10 @@ impl World {
     /// How long states are kept for stale reads.
     pub(super) fn keep_ms(&self) -> i64 {
         let s = &self.settings;
-        [
-            s.kms_read_lag_ms,
-            s.astra_read_lag_ms,
-            s.tag_index_lag_ms,
-            s.history_ms,
-            self.faults.longest_stale_ms(),
-        ]
-        .into_iter()
-        .max()
-        .unwrap_or(0)
+        [s.kms_read_lag_ms, s.astra_read_lag_ms, s.tag_index_lag_ms, s.history_ms, self.faults.longest_stale_ms()]
+            .into_iter()
+            .max()
+            .unwrap_or(0)
     }
 
     /// Marks the present call in the log if the lockout check was bypassed.
@@ -261,19 +255,15 @@ impl World {
         let age_ms = self.age_of_read(&call, fault);
         let mut applied = false;
         let run = |world: &mut Self| {
-            let result = world
-                .admit(&call)
-                .and_then(|()| body(world, world.now_ms - age_ms));
+            let result = world.admit(&call).and_then(|()| body(world, world.now_ms - age_ms));
             applied = result.is_ok();
             result.map_err(Failure::Service)
         };
         let result = match fault {
             None | Some(Fault::StaleRead { .. }) => run(self),
-            Some(Fault::Error {
-                status,
-                code,
-                message,
-            }) => Err(ServiceError::new(*status, code.clone(), message.clone()).into()),
+            Some(Fault::Error { status, code, message }) => {
+                Err(ServiceError::new(*status, code.clone(), message.clone()).into())
+            }
             Some(Fault::LostBefore) => Err(Failure::Lost),
             Some(Fault::PartialReply) if self.link.wire => {
                 let result = run(self);
@@ -289,33 +279,21 @@ impl World {
                 }
                 Err(internal(call.service).into())
             }
-            Some(Fault::Throttle { retry_after_s }) => {
-                Err(throttled(call.service, *retry_after_s).into())
-            }
+            Some(Fault::Throttle { retry_after_s }) => Err(throttled(call.service, *retry_after_s).into()),
             Some(Fault::Hang { ms, applied }) => {
-                let result = if *applied {
-                    run(self)
-                } else {
-                    Err(Failure::Lost)
-                };
+                let result = if *applied { run(self) } else { Err(Failure::Lost) };
                 if self.link.wire {
                     self.link.delay_ms = *ms;
                     result
                 } else {
-                    result
-                        .and(Err(Failure::TimedOut))
-                        .map_err(|_| Failure::TimedOut)
+                    result.and(Err(Failure::TimedOut)).map_err(|_| Failure::TimedOut)
                 }
             }
         };
         if self.log.enabled {
             let told = result.as_ref().err().map_or("ok", Failure::code);
             let outcome = if self.link.partial { "lost" } else { told }.to_owned();
-            let resource = self
-                .link
-                .touched
-                .take()
-                .unwrap_or_else(|| call.resource.clone());
+            let resource = self.link.touched.take().unwrap_or_else(|| call.resource.clone());
             self.log.push(Entry {
                 seq: 0,
                 at_ms: self.now_ms,
@@ -362,27 +340,13 @@ impl World {
         }
         let (settings, now_ms) = (&self.settings, self.now_ms);
         if call.service == Service::Kms
-            && !self.buckets.take(
-                &settings.quotas,
-                &call.account,
-                &call.region,
-                call.operation,
-                now_ms,
-            )
+            && !self.buckets.take(&settings.quotas, &call.account, &call.region, call.operation, now_ms)
         {
             return Err(throttled(call.service, None));
         }
-        let prefix = if call.service == Service::Tagging {
-            "tag"
-        } else {
-            call.service.name()
-        };
+        let prefix = if call.service == Service::Tagging { "tag" } else { call.service.name() };
         let action = format!("{prefix}:{}", call.operation);
-        let who = Identity {
-            account: call.account.clone(),
-            arn: call.principal.clone(),
-            session: None,
-        };
+        let who = Identity { account: call.account.clone(), arn: call.principal.clone(), session: None };
         if call.operation != "GetCallerIdentity" && self.iam.denies(&who, &action) {
             let error = super::kms::access_denied(&who, &action, &call.resource);
             return Err(match call.service {
@@ -411,12 +375,8 @@ fn throttled(service: Service, retry_after_s: Option<u32>) -> ServiceError {
 
 fn internal(service: Service) -> ServiceError {
     match service {
-        Service::Kms => {
-            ServiceError::new(500, "KMSInternalException", "An internal error occurred.")
-        }
-        Service::Tagging => {
-            ServiceError::new(500, "InternalServiceException", "Internal service error")
-        }
+        Service::Kms => ServiceError::new(500, "KMSInternalException", "An internal error occurred."),
+        Service::Tagging => ServiceError::new(500, "InternalServiceException", "Internal service error"),
         Service::Sts => ServiceError::new(500, "InternalFailure", "Internal failure"),
         Service::Astra => ServiceError::new(500, "500", "internal server error"),
     }

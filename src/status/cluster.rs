@@ -38,9 +38,10 @@ pub fn remember(status: Option<&EncryptedClusterStatus>) -> Memory {
         unseen_since: unseen_since(&status.conditions),
         regions,
         database: status.upstream_id.clone(),
-        deploying: status.creation.as_ref().and_then(|c| {
-            Some(DeployIntent { region: c.region.parse().ok()?, started_at: moment(&c.started_at) })
-        }),
+        deploying: status
+            .creation
+            .as_ref()
+            .and_then(|c| Some(DeployIntent { region: c.region.parse().ok()?, started_at: moment(&c.started_at) })),
         ..Memory::default()
     }
 }

@@ -185,11 +185,6 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
         gate: _,
         deployment: _,
     } = report;
-    fn keep<T: Clone>(target: &mut Option<T>, seen: Option<&T>) {
-        if let Some(seen) = seen {
-            *target = Some(seen.clone());
-        }
-    }
     keep(&mut entry.key_arn, key.as_ref().map(ToString::to_string).as_ref());
     keep(&mut entry.alias, alias.as_ref());
     keep(&mut entry.policy_hash, policy_hash.as_ref());
@@ -208,12 +203,20 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
     }
 }
 
+/// Keeps what was seen, and what was known where nothing was.
+fn keep<T: Clone>(target: &mut Option<T>, seen: Option<&T>) {
+    if let Some(seen) = seen {
+        *target = Some(seen.clone());
+    }
+}
+
 /// Forgets attempts whose outcome is known by now.
 fn settle(entry: &mut KeyRegionStatus, outcome: &Outcome, region: &Region) {
     let refused = |matches: fn(&Step) -> bool| {
-        outcome.failed.iter().any(|(step, fault)| {
-            matches(step) && step.region() == Some(region) && fault.applied == Applied::No
-        })
+        outcome
+            .failed
+            .iter()
+            .any(|(step, fault)| matches(step) && step.region() == Some(region) && fault.applied == Applied::No)
     };
     if entry.key_arn.is_some() || refused(|step| matches!(step, Step::CreateKey { .. })) {
         entry.creation = None;

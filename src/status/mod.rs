@@ -37,8 +37,11 @@ fn conditions(
 
 /// Says in conditions that nothing moves, and why.
 pub fn stall(all: &mut [Condition], generation: i64, reason: Reason, message: &str, now: Moment) {
-    let whole =
-        [(ConditionType::Ready, Truth::False), (ConditionType::Reconciling, Truth::False), (ConditionType::Stalled, Truth::True)];
+    let whole = [
+        (ConditionType::Ready, Truth::False),
+        (ConditionType::Reconciling, Truth::False),
+        (ConditionType::Stalled, Truth::True),
+    ];
     let before = all.to_vec();
     for (type_, truth) in whole {
         let said = condition(&before, type_, truth, reason, &short(message), Some(generation), now);
@@ -100,9 +103,8 @@ fn summary(findings: &[Finding], regions: &[&Region]) -> String {
 
 /// Whether the object was Ready, or would still be but for not having been seen for long.
 fn was_ready(conditions: &[Condition]) -> bool {
-    find(conditions, ConditionType::Ready).is_some_and(|ready| {
-        ready.status == Truth::True.as_str() || ready.reason == Reason::Unobservable.as_str()
-    })
+    find(conditions, ConditionType::Ready)
+        .is_some_and(|ready| ready.status == Truth::True.as_str() || ready.reason == Reason::Unobservable.as_str())
 }
 
 /// Since when the object is only said to be ready by what was last known.

@@ -63,13 +63,7 @@ impl Readiness {
     /// Everything that is missing, by name.
     pub fn list(&self) -> Vec<Missing> {
         let missing = self.lock();
-        missing
-            .iter()
-            .map(|(name, message)| Missing {
-                name,
-                message: message.clone(),
-            })
-            .collect()
+        missing.iter().map(|(name, message)| Missing { name, message: message.clone() }).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
@@ -130,10 +124,7 @@ async fn metrics(State(telemetry): State<Telemetry>) -> Response {
 async fn health(State(telemetry): State<Telemetry>) -> Response {
     let now = telemetry.clock.monotonic_ms();
     // A queue that has not started is fine: a standby waits for leadership.
-    let stalls = telemetry
-        .queues
-        .iter()
-        .filter_map(|stats| stats.stalled_for(now));
+    let stalls = telemetry.queues.iter().filter_map(|stats| stats.stalled_for(now));
     match stalls.max() {
         Some(stall) if stall > STALLED => {
             let message = format!("the work queue has not moved for {} s", stall.as_secs());
@@ -151,11 +142,7 @@ async fn ready(State(telemetry): State<Telemetry>) -> Response {
     }
     let missing = telemetry.readiness.list();
     let ready = missing.is_empty();
-    let code = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(Answer { ready, missing })).into_response()
 }
 
@@ -193,36 +180,20 @@ mod tests {
         let server = tokio::spawn(serve(listener, telemetry, async {
             let _ = stopped.await;
         }));
-        Served {
-            address,
-            readiness,
-            clock,
-            stats,
-            run_queue: Some(driver),
-            stop,
-            server,
-        }
+        Served { address, readiness, clock, stats, run_queue: Some(driver), stop, server }
     }
 
     async fn ask(served: &Served, path: &str) -> (u16, String) {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let answer = client
-            .get(format!("{}{path}", served.address))
-            .send()
-            .await
-            .unwrap();
+        let answer = client.get(format!("{}{path}", served.address)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     #[tokio::test]
     async fn readiness_names_what_is_missing() {
         let served = served().await;
-        served
-            .readiness
-            .missing("crds", "the CRDs are not served: kubectl apply -f crds/");
-        served
-            .readiness
-            .missing("watch", "the first listing is not complete");
+        served.readiness.missing("crds", "the CRDs are not served: kubectl apply -f crds/");
+        served.readiness.missing("watch", "the first listing is not complete");
         let missing = concat!(
             r#"{"ready":false,"missing":[{"name":"crds","message":"the CRDs are not served: kubectl apply -f crds/"},"#,
             r#"{"name":"watch","message":"the first listing is not complete"}]}"#
@@ -231,29 +202,18 @@ mod tests {
         assert_eq!(ask(&served, "/healthz").await, (200, "ok".into()));
         served.readiness.met("crds");
         served.readiness.met("watch");
-        assert_eq!(
-            ask(&served, "/readyz").await,
-            (200, r#"{"ready":true,"missing":[]}"#.into())
-        );
+        assert_eq!(ask(&served, "/readyz").await, (200, r#"{"ready":true,"missing":[]}"#.into()));
         let (code, text) = ask(&served, "/metrics").await;
         assert!(code == 200 && text.ends_with("# EOF\n"), "{text}");
         served.stop.send(()).unwrap();
-        tokio::time::timeout(LINGER * 2, served.server)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(LINGER * 2, served.server).await.unwrap().unwrap().unwrap();
     }
 
     #[tokio::test]
     async fn health_fails_when_the_loop_of_a_queue_stands_still() {
         let mut served = served().await;
         served.clock.advance(Span(3_600_000));
-        assert_eq!(
-            ask(&served, "/healthz").await.0,
-            200,
-            "not started: waiting for leadership"
-        );
+        assert_eq!(ask(&served, "/healthz").await.0, 200, "not started: waiting for leadership");
         let driver = served.run_queue.take().unwrap();
         let run = tokio::spawn(driver.run(|_| async { Next::Done }, std::future::pending()));
         while served.stats.stalled_for(0).is_none() {

@@ -23,8 +23,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::labels::{
-    AbnormalLabels, KindLabels, LaneLabels, ObjectsLabels, OperationLabels, PassLabels,
-    RequestLabels, StepLabels,
+    AbnormalLabels, KindLabels, LaneLabels, ObjectsLabels, OperationLabels, PassLabels, RequestLabels, StepLabels,
 };
 pub use self::labels::{Kind, Object, PassOutcome, Ready, StepOutcome};
 use crate::clock::Clock;
@@ -45,8 +44,7 @@ impl MetricConstructor<Histogram> for Buckets {
 }
 
 const PASS_SECONDS: Buckets = Buckets(&[0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0, 60.0]);
-const REQUEST_SECONDS: Buckets =
-    Buckets(&[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
+const REQUEST_SECONDS: Buckets = Buckets(&[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
 
 type Seconds<L> = Family<L, Histogram, Buckets>;
 
@@ -117,75 +115,25 @@ impl Metrics {
     fn register(&mut self, version: &str, revision: &str) {
         let r = &mut self.registry;
         r.register("passes", "Passes by how they ended", self.passes.clone());
-        r.register_with_unit(
-            "pass_duration",
-            "How long passes take",
-            Unit::Seconds,
-            self.pass_seconds.clone(),
-        );
-        r.register(
-            "pass_panics",
-            "Passes that panicked: a bug",
-            self.panics.clone(),
-        );
-        r.register(
-            "steps",
-            "Steps executed, by how they ended",
-            self.steps.clone(),
-        );
-        r.register(
-            "outside_requests",
-            "Requests to clouds by class of the fault, or ok",
-            self.requests.clone(),
-        );
+        r.register_with_unit("pass_duration", "How long passes take", Unit::Seconds, self.pass_seconds.clone());
+        r.register("pass_panics", "Passes that panicked: a bug", self.panics.clone());
+        r.register("steps", "Steps executed, by how they ended", self.steps.clone());
+        r.register("outside_requests", "Requests to clouds by class of the fault, or ok", self.requests.clone());
         let help = "How long requests to clouds take";
-        r.register_with_unit(
-            "outside_request_duration",
-            help,
-            Unit::Seconds,
-            self.request_seconds.clone(),
-        );
-        r.register(
-            "queue_depth",
-            "Objects that are ready for a pass",
-            self.queue_depth.clone(),
-        );
-        r.register(
-            "queue_later",
-            "Objects that wait for their time",
-            self.queue_later.clone(),
-        );
-        r.register(
-            "queue_in_flight",
-            "Passes in flight",
-            self.queue_running.clone(),
-        );
-        r.register(
-            "queue_failing",
-            "Objects whose last pass failed",
-            self.queue_failing.clone(),
-        );
+        r.register_with_unit("outside_request_duration", help, Unit::Seconds, self.request_seconds.clone());
+        r.register("queue_depth", "Objects that are ready for a pass", self.queue_depth.clone());
+        r.register("queue_later", "Objects that wait for their time", self.queue_later.clone());
+        r.register("queue_in_flight", "Passes in flight", self.queue_running.clone());
+        r.register("queue_failing", "Objects whose last pass failed", self.queue_failing.clone());
         let help = "How long the object that is ready longest has been waiting";
-        r.register_with_unit(
-            "queue_oldest",
-            help,
-            Unit::Seconds,
-            self.queue_oldest.clone(),
-        );
-        r.register(
-            "objects",
-            "Objects by the status of their condition Ready",
-            self.objects.clone(),
-        );
+        r.register_with_unit("queue_oldest", help, Unit::Seconds, self.queue_oldest.clone());
+        r.register("objects", "Objects by the status of their condition Ready", self.objects.clone());
         let help = "Objects in a state that somebody should know of, such as a key pending deletion; capped";
         r.register("abnormal", help, self.abnormal.clone());
         let help = "Abnormal states beyond the cap, which are not shown by name";
         r.register("abnormal_dropped", help, self.abnormal_dropped.clone());
         r.register("leader", "1 if this process may act", self.leader.clone());
-        let build = [
-            ("version", version.to_owned()),
-            ("revision", revision.to_owned()),
-        ];
+        let build = [("version", version.to_owned()), ("revision", revision.to_owned())];
         r.register("build", "The build that runs", Info::new(build.to_vec()));
     }
 
@@ -214,40 +162,20 @@ impl Metrics {
 
     /// A pass is over.
     pub fn pass(&self, kind: Kind, outcome: PassOutcome, took: Duration) {
-        self.passes
-            .get_or_create(&PassLabels { kind, outcome })
-            .inc();
-        self.pass_seconds
-            .get_or_create(&KindLabels { kind })
-            .observe(took.as_secs_f64());
+        self.passes.get_or_create(&PassLabels { kind, outcome }).inc();
+        self.pass_seconds.get_or_create(&KindLabels { kind }).observe(took.as_secs_f64());
     }
 
     /// A step is over; `step` is the name of its variant.
     pub fn step(&self, step: &'static str, outcome: StepOutcome) {
-        self.steps
-            .get_or_create(&StepLabels { step, outcome })
-            .inc();
+        self.steps.get_or_create(&StepLabels { step, outcome }).inc();
     }
 
     /// A request to a cloud is over; `class` is the word of its fault class, or `ok`.
-    pub fn request(
-        &self,
-        service: &'static str,
-        operation: &'static str,
-        class: &'static str,
-        took: Duration,
-    ) {
-        self.requests
-            .get_or_create(&RequestLabels {
-                service,
-                operation,
-                class,
-            })
-            .inc();
+    pub fn request(&self, service: &'static str, operation: &'static str, class: &'static str, took: Duration) {
+        self.requests.get_or_create(&RequestLabels { service, operation, class }).inc();
         let labels = OperationLabels { service, operation };
-        self.request_seconds
-            .get_or_create(&labels)
-            .observe(took.as_secs_f64());
+        self.request_seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// Notes what a pass has found about its object: its readiness and the abnormal states it is in.
@@ -268,25 +196,17 @@ impl Metrics {
 
     fn count(&self, kind: Kind, before: Option<Ready>, after: Option<Ready>) {
         if let Some(ready) = before {
-            self.objects
-                .get_or_create(&ObjectsLabels { kind, ready })
-                .dec();
+            self.objects.get_or_create(&ObjectsLabels { kind, ready }).dec();
         }
         if let Some(ready) = after {
-            self.objects
-                .get_or_create(&ObjectsLabels { kind, ready })
-                .inc();
+            self.objects.get_or_create(&ObjectsLabels { kind, ready }).inc();
         }
     }
 
     fn set_abnormal(&self, census: &mut Census, object: &Object, reasons: &[&'static str]) {
         let ours = |set: &BTreeSet<(Object, &'static str)>| -> Vec<(Object, &'static str)> {
-            let all = set
-                .range((object.clone(), "")..)
-                .take_while(|(o, _)| o == object);
-            all.filter(|(_, reason)| !reasons.contains(reason))
-                .cloned()
-                .collect()
+            let all = set.range((object.clone(), "")..).take_while(|(o, _)| o == object);
+            all.filter(|(_, reason)| !reasons.contains(reason)).cloned().collect()
         };
         for over in ours(&census.hidden) {
             census.hidden.remove(&over);
@@ -327,22 +247,12 @@ impl Metrics {
             let (kind, depth) = (*kind, stats.depth());
             let labels = KindLabels { kind };
             for (lane, n) in [(Lane::Fresh, depth.fresh), (Lane::Resync, depth.resync)] {
-                self.queue_depth
-                    .get_or_create(&LaneLabels { kind, lane })
-                    .set(whole(n));
+                self.queue_depth.get_or_create(&LaneLabels { kind, lane }).set(whole(n));
             }
-            self.queue_later
-                .get_or_create(&labels)
-                .set(whole(depth.later));
-            self.queue_running
-                .get_or_create(&labels)
-                .set(whole(depth.running));
-            self.queue_failing
-                .get_or_create(&labels)
-                .set(whole(stats.failing()));
-            self.queue_oldest
-                .get_or_create(&labels)
-                .set(stats.oldest_wait(now_ms).as_secs_f64());
+            self.queue_later.get_or_create(&labels).set(whole(depth.later));
+            self.queue_running.get_or_create(&labels).set(whole(depth.running));
+            self.queue_failing.get_or_create(&labels).set(whole(stats.failing()));
+            self.queue_oldest.get_or_create(&labels).set(stats.oldest_wait(now_ms).as_secs_f64());
             let panics = self.panics.get_or_create(&labels);
             panics.inc_by(stats.panics().saturating_sub(panics.get()));
         }
@@ -350,10 +260,7 @@ impl Metrics {
 }
 
 fn labels((object, reason): &(Object, &'static str)) -> AbnormalLabels {
-    AbnormalLabels {
-        object: object.clone(),
-        reason,
-    }
+    AbnormalLabels { object: object.clone(), reason }
 }
 
 fn whole(n: usize) -> i64 {

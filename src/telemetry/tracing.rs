@@ -50,9 +50,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
         LogFormat::Text => lines.with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let lines = lines
-        .with_filter(filter)
-        .with_filter(FilterFn::new(is_safe));
+    let lines = lines.with_filter(filter).with_filter(FilterFn::new(is_safe));
     Ok(tracing_subscriber::registry().with(lines).try_init()?)
 }
 
@@ -63,16 +61,11 @@ fn filter(filter: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(all)
-        .map_err(|source| LogError::Filter {
-            filter: filter.to_owned(),
-            source,
-        })
+        .map_err(|source| LogError::Filter { filter: filter.to_owned(), source })
 }
 
 fn is_safe(event: &tracing::Metadata<'_>) -> bool {
-    let library = WHOLE_REQUESTS
-        .iter()
-        .any(|prefix| event.target().starts_with(prefix));
+    let library = WHOLE_REQUESTS.iter().any(|prefix| event.target().starts_with(prefix));
     *event.level() <= tracing::Level::DEBUG || !library
 }
 
@@ -87,16 +80,9 @@ mod tests {
         let heard = Arc::new(Mutex::new(Vec::<u8>::new()));
         let sink = Arc::clone(&heard);
         let write = move || Sink(Arc::clone(&sink));
-        let lines = fmt::layer()
-            .with_writer(write)
-            .without_time()
-            .with_ansi(false)
-            .with_level(false);
-        let lines = lines
-            .with_target(false)
-            .with_filter(filter(filter_text).unwrap());
-        let subscriber =
-            tracing_subscriber::registry().with(lines.with_filter(FilterFn::new(is_safe)));
+        let lines = fmt::layer().with_writer(write).without_time().with_ansi(false).with_level(false);
+        let lines = lines.with_target(false).with_filter(filter(filter_text).unwrap());
+        let subscriber = tracing_subscriber::registry().with(lines.with_filter(FilterFn::new(is_safe)));
         with_default(subscriber, || {
             tracing::info!("ours info");
             tracing::debug!("ours debug");
@@ -127,15 +113,9 @@ mod tests {
         assert_eq!(heard(""), ["ours info", "aws warn"]);
         assert_eq!(heard("debug"), ["ours info", "ours debug", "aws warn"]);
         assert_eq!(heard("warn"), ["aws warn"]);
-        assert_eq!(
-            heard("kube_runtime=info"),
-            ["ours info", "kube info", "aws warn"]
-        );
+        assert_eq!(heard("kube_runtime=info"), ["ours info", "kube info", "aws warn"]);
         // Whole requests hold tokens: nobody gets them.
-        assert_eq!(
-            heard("aws_smithy_runtime=trace"),
-            ["ours info", "aws warn", "aws debug"]
-        );
+        assert_eq!(heard("aws_smithy_runtime=trace"), ["ours info", "aws warn", "aws debug"]);
         assert!(filter("cmk_operator=loud").is_err());
     }
 }

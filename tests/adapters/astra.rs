@@ -256,9 +256,12 @@ async fn a_list_that_is_not_complete_is_unknown() {
     let server = answering(200, Value::from(page.clone())).await;
     let reading = clouds(&server.url).databases_named(&session("Classic"), "orders").await;
     assert_eq!(reading.fault().map(|f| f.class), Some(FaultClass::Terminal));
-    let server = Server::start(move |seen| match seen.path.contains("starting_after") {
-        true => Answer::text(503, "later"),
-        false => Answer::json(200, &Value::from(page.clone())),
+    let server = Server::start(move |seen| {
+        if seen.path.contains("starting_after") {
+            Answer::text(503, "later")
+        } else {
+            Answer::json(200, &Value::from(page.clone()))
+        }
     })
     .await;
     let reading = clouds(&server.url).databases_named(&session("Classic"), "orders").await;

@@ -133,7 +133,7 @@ async fn serve(mut stream: TcpStream, script: &Script, log: &Mutex<Vec<Seen>>) -
     let (status, headers, body, promised) = match script(&seen) {
         Answer::Drop => return Ok(()),
         Answer::Hang => {
-            tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+            tokio::time::sleep(std::time::Duration::from_mins(1)).await;
             return Ok(());
         }
         Answer::Reply(status, headers, body) => (status, headers, body.clone(), body.len()),

@@ -115,7 +115,8 @@ pub async fn end_state(scene: &Scene) -> Value {
     for region in key["status"]["regions"].as_array().unwrap() {
         let arn = region["keyArn"].as_str().unwrap_or_default();
         let real = &state["keys"][arn];
-        let alias = state["aliases"].as_object().unwrap().iter().find(|(_, target)| *target == arn).map(|(name, _)| name);
+        let alias =
+            state["aliases"].as_object().unwrap().iter().find(|(_, target)| *target == arn).map(|(name, _)| name);
         let mut tags = real["tags"].clone();
         for changing in ["cmk-operator.io/nonce", "cmk-operator.io/registered-at"] {
             assert!(tags.as_object_mut().unwrap().remove(changing).is_some(), "{changing} is missing on {arn}");

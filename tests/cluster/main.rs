@@ -1,6 +1,12 @@
 //! The real process against the real API server and simulated clouds: what a platform team sees.
 #![cfg(feature = "sandbox")]
-#![allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "tests fail loudly, and are read one by one")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::pedantic,
+    clippy::print_stdout,
+    reason = "tests fail loudly, and are read one by one"
+)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
 
 #[path = "../support/mod.rs"]

@@ -25,13 +25,18 @@ async fn two_regions_go_from_nothing_to_a_database_in_the_only_safe_order() {
     for region in key["status"]["regions"].as_array().unwrap() {
         let arn = region["keyArn"].as_str().unwrap();
         assert_eq!(region["registeredKeyArn"], arn);
-        assert_eq!(state["aliases"].as_object().unwrap().values().filter(|v| *v == arn).count(), 1, "one alias points at it");
+        assert_eq!(
+            state["aliases"].as_object().unwrap().values().filter(|v| *v == arn).count(),
+            1,
+            "one alias points at it"
+        );
     }
     let database = &state["astra"][ORGANIZATION]["databases"][0];
     assert_eq!(cluster["status"]["upstreamId"], database["id"]);
     for region in database["regions"].as_array().unwrap() {
         let name = region["region"].as_str().unwrap();
-        let arn = key["status"]["regions"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap()["keyArn"].clone();
+        let arn =
+            key["status"]["regions"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap()["keyArn"].clone();
         assert_eq!(region["encrypted_with"], arn, "the database is under the registered key in {name}");
     }
     assert_eq!(find(&cluster, "EncryptionVerified").unwrap()["reason"], "ByOrder");

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use cmk_operator::domain::policy::holds::{Holding, Missing, Why};
 use cmk_operator::domain::policy::{
-    Authored, Condition, Grant, MergeOptions, PolicyDocument, Problem, RootRule, Setting, diff,
-    holds, lasting_principal, merge, pasted, review, same_meaning, template,
+    Authored, Condition, Grant, MergeOptions, PolicyDocument, Problem, RootRule, Setting, diff, holds,
+    lasting_principal, merge, pasted, review, same_meaning, template,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -218,37 +218,21 @@ fn check(case: &Case) -> Result<(), String> {
         Kind::Holds(asked) => check_holds(asked),
         Kind::Document(pasting) => {
             let result = pasted(&own(), &pasting.name, &pasting.json, false);
-            compare(
-                "error",
-                &pasting.error,
-                &result.as_ref().err().map(ToString::to_string),
-            )?;
-            let sids: Vec<String> = result
-                .into_iter()
-                .flatten()
-                .filter_map(|one| one.statement.sid)
-                .collect();
+            compare("error", &pasting.error, &result.as_ref().err().map(ToString::to_string))?;
+            let sids: Vec<String> = result.into_iter().flatten().filter_map(|one| one.statement.sid).collect();
             compare("sids", &pasting.sids, &sids)
         }
         Kind::Caller(caller) => {
             let result = lasting_principal(&caller.arn, caller.known.as_deref());
             compare("principal", &caller.is, &result.as_ref().ok().cloned())?;
-            compare(
-                "error",
-                &caller.error,
-                &result.err().map(|error| error.to_string()),
-            )
+            compare("error", &caller.error, &result.err().map(|error| error.to_string()))
         }
     }
 }
 
 fn check_parse(parse: &Parse) -> Result<(), String> {
     let result = PolicyDocument::parse(&parse.text);
-    compare(
-        "error",
-        &parse.error,
-        &result.as_ref().err().map(ToString::to_string),
-    )?;
+    compare("error", &parse.error, &result.as_ref().err().map(ToString::to_string))?;
     match (&parse.renders, result) {
         (Some(renders), Ok(document)) => compare("text", renders, &document.render()),
         _ => Ok(()),
@@ -259,78 +243,41 @@ fn check_merge(merging: &Merging) -> Result<(), String> {
     let (own, account) = (own(), account());
     let read = policy(&merging.read);
     let authored = authored(&merging.author, merging.adopted);
-    let options = MergeOptions {
-        remove_foreign: merging.remove_foreign,
-        remove_orphans: merging.remove_orphans,
-    };
+    let options = MergeOptions { remove_foreign: merging.remove_foreign, remove_orphans: merging.remove_orphans };
     let merged = merge(&read, &authored, &own, &account, options);
-    let root = if merging.adopted {
-        RootRule::AsFound
-    } else {
-        RootRule::Required
-    };
-    let setting = Setting {
-        account: &account,
-        own: &own,
-        caller: Some(CALLER),
-        root,
-    };
+    let root = if merging.adopted { RootRule::AsFound } else { RootRule::Required };
+    let setting = Setting { account: &account, own: &own, caller: Some(CALLER), root };
     let verdict = review(&merged, &authored, &setting);
-    let codes = |problems: &[Problem]| {
-        problems
-            .iter()
-            .map(|problem| format!("{}: {problem}", problem.code()))
-            .collect()
-    };
+    let codes =
+        |problems: &[Problem]| problems.iter().map(|problem| format!("{}: {problem}", problem.code())).collect();
     let found = Expect {
         changed: merged.changed,
         added: merged.added.clone(),
         removed: merged.removed.clone(),
         altered: merged.altered.clone(),
         foreign_removed: merged.foreign_removed.clone(),
-        orphans: merged
-            .orphans
-            .iter()
-            .map(|orphan| format!("{} in {}", orphan.id, orphan.statement))
-            .collect(),
+        orphans: merged.orphans.iter().map(|orphan| format!("{} in {}", orphan.id, orphan.statement)).collect(),
         refusals: codes(&verdict.refusals),
         warnings: codes(&verdict.warnings),
         diff: diff(&read, &merged.document, &account),
         order: if merging.expect.order.is_empty() {
             Vec::new()
         } else {
-            merged
-                .document
-                .statements
-                .iter()
-                .map(|one| one.sid.clone().unwrap_or_default())
-                .collect()
+            merged.document.statements.iter().map(|one| one.sid.clone().unwrap_or_default()).collect()
         },
     };
     compare("merge", &merging.expect, &found)?;
     // What was written is read back as it is, and asks for no second write.
     let again = PolicyDocument::parse(&merged.document.render()).unwrap();
     compare("text and back", &merged.document, &again)?;
-    compare(
-        "second merge",
-        &false,
-        &merge(&again, &authored, &own, &account, options).changed,
-    )
+    compare("second merge", &false, &merge(&again, &authored, &own, &account, options).changed)
 }
 
 fn check_holds(asked: &Holds) -> Result<(), String> {
     let grant = asked.grant.grant();
     let holding: Holding = holds(&policy(&asked.read), &grant, &asked.grant.to, &account());
-    compare(
-        "missing",
-        &asked.missing,
-        &holding.missing.iter().map(ToString::to_string).collect(),
-    )?;
-    compare(
-        "delegated",
-        &asked.delegated,
-        &holding.delegated.iter().map(ToString::to_string).collect(),
-    )?;
+    compare("missing", &asked.missing, &holding.missing.iter().map(ToString::to_string).collect())?;
+    compare("delegated", &asked.delegated, &holding.delegated.iter().map(ToString::to_string).collect())?;
     compare("held", &asked.held, &holding.is_held())
 }
 
@@ -348,9 +295,7 @@ fn authored(author: &Author, adopted: bool) -> Vec<Authored> {
         all.extend(template::grant(&own, &grant.grant(), &grant.to).unwrap());
     }
     for user in &author.user {
-        let statement = policy(&Value::Array(vec![user.statement.clone()]))
-            .statements
-            .remove(0);
+        let statement = policy(&Value::Array(vec![user.statement.clone()])).statements.remove(0);
         all.push(template::user(&own, &user.name, statement, user.accept_risk).unwrap());
     }
     all
@@ -362,9 +307,7 @@ impl GrantTo {
         Grant {
             label: self.label.clone(),
             actions: self.actions.clone(),
-            conditions: conditions
-                .map(|(operator, key, values)| Condition::new(operator, key, values))
-                .collect(),
+            conditions: conditions.map(|(operator, key, values)| Condition::new(operator, key, values)).collect(),
         }
     }
 }
@@ -377,10 +320,7 @@ fn policy(value: &Value) -> PolicyDocument {
         Value::String(text) => text.clone(),
         Value::Array(items) => {
             let items: Vec<Value> = items.iter().map(expand).collect();
-            format!(
-                "{{\"Version\":\"2012-10-17\",\"Statement\":{}}}",
-                Value::Array(items)
-            )
+            format!("{{\"Version\":\"2012-10-17\",\"Statement\":{}}}", Value::Array(items))
         }
         other => panic!("not a policy: {other}"),
     };
@@ -388,9 +328,7 @@ fn policy(value: &Value) -> PolicyDocument {
 }
 
 fn expand(item: &Value) -> Value {
-    let ours = |authored: Authored| {
-        serde_json::from_str(&authored.statement.to_json().to_compact()).unwrap()
-    };
+    let ours = |authored: Authored| serde_json::from_str(&authored.statement.to_json().to_compact()).unwrap();
     match item.as_str() {
         Some("root") => ours(template::root(&own(), &account()).unwrap()),
         Some("operator") => ours(template::operator(&own(), CALLER, false).unwrap()),
@@ -403,33 +341,15 @@ fn expand(item: &Value) -> Value {
     }
 }
 
-fn compare<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    expected: &T,
-    found: &T,
-) -> Result<(), String> {
-    if expected == found {
-        Ok(())
-    } else {
-        Err(format!(
-            "{what}\nexpected {expected:#?}\nfound    {found:#?}"
-        ))
-    }
+fn compare<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, found: &T) -> Result<(), String> {
+    if expected == found { Ok(()) } else { Err(format!("{what}\nexpected {expected:#?}\nfound    {found:#?}")) }
 }
 
 #[test]
 fn an_empty_list_of_principals_holds_nothing() {
-    let grant = Grant {
-        label: "use".to_owned(),
-        actions: vec!["kms:Decrypt".to_owned()],
-        conditions: Vec::new(),
-    };
+    let grant = Grant { label: "use".to_owned(), actions: vec!["kms:Decrypt".to_owned()], conditions: Vec::new() };
     let holding = holds(&policy(&Value::from(vec!["root"])), &grant, &[], &account());
-    let missing = Missing {
-        principal: String::new(),
-        actions: grant.actions.clone(),
-        why: Why::NotAllowed,
-    };
+    let missing = Missing { principal: String::new(), actions: grant.actions.clone(), why: Why::NotAllowed };
     assert_eq!(holding.missing, vec![missing]);
     assert!(!holding.is_held());
 }

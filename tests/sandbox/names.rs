@@ -15,10 +15,7 @@ fn alias_moves_away_from_a_pending_key_but_not_to_one() {
     assert_eq!(kms.describe_key("alias/a").unwrap().arn, old);
     kms.update_alias("alias/a", &new).unwrap();
     assert_eq!(kms.describe_key("alias/a").unwrap().arn, new);
-    assert_eq!(
-        code(kms.update_alias("alias/a", &old)),
-        "KMSInvalidStateException"
-    );
+    assert_eq!(code(kms.update_alias("alias/a", &old)), "KMSInvalidStateException");
     kms.delete_alias("alias/a").unwrap();
     assert_eq!(code(kms.delete_alias("alias/a")), "NotFoundException");
 }
@@ -39,11 +36,7 @@ fn alias_names() {
     ] {
         let mut world = world();
         let key = new_key(&mut world);
-        assert_eq!(
-            code(world.kms(ACCOUNT, REGION).create_alias(name, &key)),
-            want,
-            "{name}"
-        );
+        assert_eq!(code(world.kms(ACCOUNT, REGION).create_alias(name, &key)), want, "{name}");
     }
 }
 
@@ -51,44 +44,18 @@ fn alias_names() {
 fn alias_is_unique_per_region_and_fifty_per_key() {
     let mut world = world();
     let (one, other) = (new_key(&mut world), new_key(&mut world));
-    let elsewhere = world
-        .kms(ACCOUNT, "eu-west-1")
-        .create_key(&CreateKey::default())
-        .unwrap()
-        .arn;
+    let elsewhere = world.kms(ACCOUNT, "eu-west-1").create_key(&CreateKey::default()).unwrap().arn;
     let mut kms = world.kms(ACCOUNT, REGION);
     for n in 0..50 {
         kms.create_alias(&format!("alias/{n}"), &one).unwrap();
     }
-    assert_eq!(
-        code(kms.create_alias("alias/50", &one)),
-        "LimitExceededException"
-    );
-    assert_eq!(
-        code(kms.create_alias("alias/0", &other)),
-        "AlreadyExistsException"
-    );
-    assert_eq!(
-        code(kms.create_alias("alias/0", &one)),
-        "AlreadyExistsException"
-    );
+    assert_eq!(code(kms.create_alias("alias/50", &one)), "LimitExceededException");
+    assert_eq!(code(kms.create_alias("alias/0", &other)), "AlreadyExistsException");
+    assert_eq!(code(kms.create_alias("alias/0", &one)), "AlreadyExistsException");
     let page = kms.list_aliases(Some(&one), Some(30), None).unwrap();
-    let rest = kms
-        .list_aliases(Some(&one), Some(30), page.next_marker.as_deref())
-        .unwrap();
-    assert_eq!(
-        (
-            page.aliases.len(),
-            page.truncated,
-            rest.aliases.len(),
-            rest.truncated
-        ),
-        (30, true, 20, false)
-    );
-    world
-        .kms(ACCOUNT, "eu-west-1")
-        .create_alias("alias/0", &elsewhere)
-        .unwrap();
+    let rest = kms.list_aliases(Some(&one), Some(30), page.next_marker.as_deref()).unwrap();
+    assert_eq!((page.aliases.len(), page.truncated, rest.aliases.len(), rest.truncated), (30, true, 20, false));
+    world.kms(ACCOUNT, "eu-west-1").create_alias("alias/0", &elsewhere).unwrap();
 }
 
 #[test]
@@ -96,10 +63,7 @@ fn tags() {
     let many: Vec<Tag> = (0..51).map(|n| Tag::new(format!("k{n}"), "")).collect();
     let (long_key, long_value) = ("k".repeat(129), "v".repeat(257));
     for (tags, want) in [
-        (
-            vec![Tag::new("cmk-operator.io/holder", "a b:c/d=e+f-g@h")],
-            "ok",
-        ),
+        (vec![Tag::new("cmk-operator.io/holder", "a b:c/d=e+f-g@h")], "ok"),
         (many[..50].to_vec(), "ok"),
         (many, "TagException"),
         (vec![Tag::new("aws:x", "")], "TagException"),
@@ -113,13 +77,7 @@ fn tags() {
         let key = new_key(&mut world);
         let mut kms = world.kms(ACCOUNT, REGION);
         assert_eq!(code(kms.tag_resource(&key, &tags)), want, "{tags:?}");
-        assert_eq!(
-            code(kms.create_key(&CreateKey {
-                tags,
-                ..CreateKey::default()
-            })),
-            want
-        );
+        assert_eq!(code(kms.create_key(&CreateKey { tags, ..CreateKey::default() })), want);
     }
 }
 
@@ -128,37 +86,14 @@ fn numbers_out_of_bounds() {
     let mut world = world();
     let key = new_key(&mut world);
     let mut kms = world.kms(ACCOUNT, REGION);
-    for (days, want) in [
-        (89, "ValidationException"),
-        (90, "ok"),
-        (2560, "ok"),
-        (2561, "ValidationException"),
-    ] {
-        assert_eq!(
-            code(kms.enable_key_rotation(&key, Some(days))),
-            want,
-            "rotation {days}"
-        );
+    for (days, want) in [(89, "ValidationException"), (90, "ok"), (2560, "ok"), (2561, "ValidationException")] {
+        assert_eq!(code(kms.enable_key_rotation(&key, Some(days))), want, "rotation {days}");
     }
-    assert_eq!(
-        code(kms.update_key_description(&key, &"x".repeat(8193))),
-        "ValidationException"
-    );
+    assert_eq!(code(kms.update_key_description(&key, &"x".repeat(8193))), "ValidationException");
     assert_eq!(code(kms.list_keys(Some(1001), None)), "ValidationException");
-    assert_eq!(
-        code(kms.list_keys(None, Some("junk"))),
-        "InvalidMarkerException"
-    );
-    for (days, want) in [
-        (6, "ValidationException"),
-        (31, "ValidationException"),
-        (7, "ok"),
-    ] {
-        assert_eq!(
-            code(kms.schedule_key_deletion(&key, Some(days))),
-            want,
-            "window {days}"
-        );
+    assert_eq!(code(kms.list_keys(None, Some("junk"))), "InvalidMarkerException");
+    for (days, want) in [(6, "ValidationException"), (31, "ValidationException"), (7, "ok")] {
+        assert_eq!(code(kms.schedule_key_deletion(&key, Some(days))), want, "window {days}");
     }
 }
 
@@ -167,10 +102,7 @@ fn identifiers() {
     let mut world = world();
     let arn = new_key(&mut world);
     let id = arn.rsplit('/').next().unwrap().to_owned();
-    world
-        .kms(ACCOUNT, REGION)
-        .create_alias("alias/a", &arn)
-        .unwrap();
+    world.kms(ACCOUNT, REGION).create_alias("alias/a", &arn).unwrap();
     let alias_arn = "arn:aws:kms:us-east-1:111111111111:alias/a";
     let other_region = arn.replace("us-east-1", "eu-west-1");
     let other_account = arn.replace("111111111111", "222222222222");
@@ -183,30 +115,14 @@ fn identifiers() {
         ("alias/b", "NotFoundException", "NotFoundException"),
         (unknown, "NotFoundException", "NotFoundException"),
         ("nonsense", "NotFoundException", "NotFoundException"),
-        (
-            other_region.as_str(),
-            "NotFoundException",
-            "NotFoundException",
-        ),
-        (
-            other_account.as_str(),
-            "AccessDeniedException",
-            "AccessDeniedException",
-        ),
-        (
-            "arn:aws:s3:::x",
-            "InvalidArnException",
-            "InvalidArnException",
-        ),
+        (other_region.as_str(), "NotFoundException", "NotFoundException"),
+        (other_account.as_str(), "AccessDeniedException", "AccessDeniedException"),
+        ("arn:aws:s3:::x", "InvalidArnException", "InvalidArnException"),
         ("", "ValidationException", "ValidationException"),
     ] {
         let mut kms = world.kms(ACCOUNT, REGION);
         assert_eq!(code(kms.describe_key(key)), describe, "describe {key}");
-        assert_eq!(
-            code(kms.get_key_policy(key, None)),
-            policy,
-            "policy of {key}"
-        );
+        assert_eq!(code(kms.get_key_policy(key, None)), policy, "policy of {key}");
     }
 }
 

@@ -5,7 +5,14 @@
 //! is started ends with the one that started it.
 
 #![allow(dead_code, reason = "each test binary uses its own part of the support")]
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail loudly"
+)]
 
 pub mod controlplane;
 pub mod scene;

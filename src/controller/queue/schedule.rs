@@ -88,19 +88,9 @@ pub struct Schedule<K> {
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    Ready {
-        lane: Lane,
-        ticket: u64,
-    },
-    Later {
-        due: Due,
-        ticket: u64,
-    },
-    Running {
-        lane: Lane,
-        wish: Wish,
-        forgotten: bool,
-    },
+    Ready { lane: Lane, ticket: u64 },
+    Later { due: Due, ticket: u64 },
+    Running { lane: Lane, wish: Wish, forgotten: bool },
 }
 
 /// What was asked for while the pass was running.
@@ -187,9 +177,7 @@ impl<K: Clone + Eq + Hash + Ord + Debug> Schedule<K> {
     pub fn forget(&mut self, key: &K) {
         match self.places.get_mut(key) {
             None => {}
-            Some(Place::Running {
-                wish, forgotten, ..
-            }) => {
+            Some(Place::Running { wish, forgotten, .. }) => {
                 *wish = Wish::Nothing;
                 *forgotten = true;
             }
@@ -239,21 +227,14 @@ impl<K: Clone + Eq + Hash + Ord + Debug> Schedule<K> {
         };
         let (_, Waiting { key, .. }) = taken?;
         self.running += 1;
-        let place = Place::Running {
-            lane,
-            wish: Wish::Nothing,
-            forgotten: false,
-        };
+        let place = Place::Running { lane, wish: Wish::Nothing, forgotten: false };
         self.places.insert(key.clone(), place);
         Some(key)
     }
 
     /// The pass of this object is over.
     pub fn finish(&mut self, key: &K, finished: Finished, now_ms: i64) {
-        let Some(Place::Running {
-            wish, forgotten, ..
-        }) = self.places.get(key).copied()
-        else {
+        let Some(Place::Running { wish, forgotten, .. }) = self.places.get(key).copied() else {
             return;
         };
         self.running -= 1;
@@ -295,18 +276,12 @@ impl<K: Clone + Eq + Hash + Ord + Debug> Schedule<K> {
 
     /// How many objects are where.
     pub fn depth(&self) -> Depth {
-        Depth {
-            fresh: self.fresh.len(),
-            resync: self.resync.len(),
-            later: self.later.len(),
-            running: self.running,
-        }
+        Depth { fresh: self.fresh.len(), resync: self.resync.len(), later: self.later.len(), running: self.running }
     }
 
     /// Since when the object that is ready longest has been waiting.
     pub fn oldest_since_ms(&self) -> Option<i64> {
-        let first =
-            |lane: &BTreeMap<u64, Waiting<K>>| lane.first_key_value().map(|(_, w)| w.since_ms);
+        let first = |lane: &BTreeMap<u64, Waiting<K>>| lane.first_key_value().map(|(_, w)| w.since_ms);
         match (first(&self.fresh), first(&self.resync)) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -315,12 +290,8 @@ impl<K: Clone + Eq + Hash + Ord + Debug> Schedule<K> {
 
     fn make_ready(&mut self, key: K, lane: Lane, now_ms: i64) {
         let ticket = self.ticket();
-        self.places
-            .insert(key.clone(), Place::Ready { lane, ticket });
-        let waiting = Waiting {
-            key,
-            since_ms: now_ms,
-        };
+        self.places.insert(key.clone(), Place::Ready { lane, ticket });
+        let waiting = Waiting { key, since_ms: now_ms };
         match lane {
             Lane::Fresh => self.fresh.insert(ticket, waiting),
             Lane::Resync => self.resync.insert(ticket, waiting),
@@ -329,8 +300,7 @@ impl<K: Clone + Eq + Hash + Ord + Debug> Schedule<K> {
 
     fn make_later(&mut self, key: K, due: Due) {
         let ticket = self.ticket();
-        self.places
-            .insert(key.clone(), Place::Later { due, ticket });
+        self.places.insert(key.clone(), Place::Later { due, ticket });
         self.later.insert((due.at_ms, ticket), key);
     }
 

@@ -14,26 +14,15 @@ use super::statement::{Effect, PolicyDocument, PrincipalKind, Principals};
 ///
 /// Whoever can edit the policy can put a name there: take the answer for what the operator once wrote only where
 /// nothing better remembers it (the status does), and only what has the form that the cloud's principals have.
-pub fn principals_in(
-    document: &PolicyDocument,
-    own: &Ownership,
-    label: &str,
-    account: &KeyAccount,
-) -> Vec<String> {
+pub fn principals_in(document: &PolicyDocument, own: &Ownership, label: &str, account: &KeyAccount) -> Vec<String> {
     let ours = document.statements.iter().filter(|statement| {
         statement.effect == Effect::Allow
             && matches!(statement.principals, Principals::Only(_))
             && statement.sid.as_deref().and_then(|sid| own.label_in(sid)) == Some(label)
     });
     let listed = ours.flat_map(|statement| statement.principals.listed());
-    let names = listed.filter(|(kind, value)| {
-        **kind == PrincipalKind::Aws && *value != "*" && !is_unique_id(value)
-    });
-    names
-        .map(|(_, value)| account.canonical(value))
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect()
+    let names = listed.filter(|(kind, value)| **kind == PrincipalKind::Aws && *value != "*" && !is_unique_id(value));
+    names.map(|(_, value)| account.canonical(value)).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Everything seen or learned, sorted, once each: nothing is ever taken away.
@@ -41,10 +30,5 @@ pub fn additive_principals<'a>(
     seen: impl IntoIterator<Item = &'a String>,
     learned: impl IntoIterator<Item = &'a String>,
 ) -> Vec<String> {
-    seen.into_iter()
-        .chain(learned)
-        .cloned()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect()
+    seen.into_iter().chain(learned).cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }

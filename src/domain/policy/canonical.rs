@@ -13,9 +13,7 @@ use sha2::{Digest, Sha256};
 use super::json::Json;
 use super::ownership::Ownership;
 use super::principal::KeyAccount;
-use super::statement::{
-    PolicyDocument, PrincipalKind, PrincipalSet, Principals, Selector, Statement,
-};
+use super::statement::{PolicyDocument, PrincipalKind, PrincipalSet, Principals, Selector, Statement};
 
 /// The one text for all statements of the same meaning (and Sid).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,13 +48,7 @@ impl CanonicalStatement {
             Selector::AllBut(patterns) => push("NotResource", set(patterns.iter().cloned())),
         }
         if !statement.conditions.is_empty() {
-            push(
-                "Condition",
-                set(statement
-                    .conditions
-                    .iter()
-                    .map(super::statement::Condition::canonical)),
-            );
+            push("Condition", set(statement.conditions.iter().map(super::statement::Condition::canonical)));
         }
         push("extra", Json::Object(statement.extra.clone()).sorted());
         Self(Json::Object(entries).to_compact())
@@ -67,8 +59,7 @@ impl super::statement::Condition {
     /// The one text for all forms of this test.
     pub fn canonical(&self) -> String {
         let values = set(self.values.iter().map(super::statement::Scalar::text));
-        let parts =
-            [&self.operator, &self.key.to_ascii_lowercase()].map(|text| Json::String(text.clone()));
+        let parts = [&self.operator, &self.key.to_ascii_lowercase()].map(|text| Json::String(text.clone()));
         Json::Array(parts.into_iter().chain([values]).collect()).to_compact()
     }
 }
@@ -82,14 +73,7 @@ impl PolicyHash {
 
     /// The hash of the statements that are not ours: what a write of ours must leave as it is.
     pub fn of_foreign(document: &PolicyDocument, own: &Ownership, account: &KeyAccount) -> Self {
-        Self::over(
-            document,
-            document
-                .statements
-                .iter()
-                .filter(|statement| !own.owns(statement)),
-            account,
-        )
+        Self::over(document, document.statements.iter().filter(|statement| !own.owns(statement)), account)
     }
 
     /// The hex digits.
@@ -132,27 +116,20 @@ pub fn canonical_set<'a>(
     statements: impl Iterator<Item = &'a Statement>,
     account: &KeyAccount,
 ) -> BTreeSet<CanonicalStatement> {
-    statements
-        .map(|statement| CanonicalStatement::of(statement, account))
-        .collect()
+    statements.map(|statement| CanonicalStatement::of(statement, account)).collect()
 }
 
 /// Lower-case hex digits.
 pub(super) fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
     let digits = bytes.flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
-        .collect()
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 fn principal_set(principals: &PrincipalSet, account: &KeyAccount) -> Json {
-    let spelled = principals
-        .listed()
-        .into_iter()
-        .map(|(kind, value)| match kind {
-            PrincipalKind::Aws => format!("AWS {}", account.canonical(value)),
-            other => format!("{} {value}", other.as_str()),
-        });
+    let spelled = principals.listed().into_iter().map(|(kind, value)| match kind {
+        PrincipalKind::Aws => format!("AWS {}", account.canonical(value)),
+        other => format!("{} {value}", other.as_str()),
+    });
     set(spelled)
 }
 
@@ -161,11 +138,5 @@ fn lower(patterns: &[String]) -> Json {
 }
 
 fn set(values: impl Iterator<Item = String>) -> Json {
-    Json::Array(
-        values
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .map(Json::String)
-            .collect(),
-    )
+    Json::Array(values.collect::<BTreeSet<_>>().into_iter().map(Json::String).collect())
 }

@@ -96,47 +96,30 @@ pub fn review(merge: &Merge, authored: &[Authored], setting: &Setting<'_>) -> Re
 }
 
 /// Invariants S12 and S14 on what we write ourselves.
-fn review_authored(
-    authored: &[Authored],
-    document: &PolicyDocument,
-    setting: &Setting<'_>,
-    review: &mut Review,
-) {
+fn review_authored(authored: &[Authored], document: &PolicyDocument, setting: &Setting<'_>, review: &mut Review) {
     let mut labels = BTreeSet::new();
     for (position, one) in authored.iter().enumerate() {
         let (statement, name) = (&one.statement, one.statement.name(position));
         if !labels.insert(&one.label) {
-            review
-                .refusals
-                .push(Problem::SameLabel(one.label.to_string()));
+            review.refusals.push(Problem::SameLabel(one.label.to_string()));
         }
         review.refusals.extend(form_problems(statement, &name));
-        if statement.effect == Effect::Allow
-            && matches!(statement.principals, Principals::AllBut(_))
-        {
+        if statement.effect == Effect::Allow && matches!(statement.principals, Principals::AllBut(_)) {
             review.refusals.push(Problem::AllowAllBut(name.clone()));
         }
         for (kind, value) in statement.principals.listed() {
-            if let Some(why) = (*kind == PrincipalKind::Aws)
-                .then(|| malformed(value, setting.account))
-                .flatten()
-            {
-                review
-                    .refusals
-                    .push(Problem::Principal(name.clone(), value.to_owned(), why));
+            if let Some(why) = (*kind == PrincipalKind::Aws).then(|| malformed(value, setting.account)).flatten() {
+                review.refusals.push(Problem::Principal(name.clone(), value.to_owned(), why));
             }
         }
         if let Some((key, _)) = statement.extra.first() {
-            review
-                .refusals
-                .push(Problem::UnknownElement(name.clone(), key.clone()));
+            review.refusals.push(Problem::UnknownElement(name.clone(), key.clone()));
         }
         if statement.uses_variables() && !document.has_variables() {
             review.refusals.push(Problem::Variable(name.clone()));
         }
-        let risky = risks(statement, setting.account)
-            .into_iter()
-            .map(|(risk, to)| Problem::Risky(name.clone(), risk, to));
+        let risky =
+            risks(statement, setting.account).into_iter().map(|(risk, to)| Problem::Risky(name.clone(), risk, to));
         if one.accept_risk {
             review.warnings.extend(risky);
         } else {
@@ -153,14 +136,10 @@ fn review_foreign(document: &PolicyDocument, setting: &Setting<'_>, review: &mut
         }
         let name = statement.name(position);
         let orphans = orphans_in(&statement.principals).into_iter();
-        review
-            .refusals
-            .extend(orphans.map(|id| Problem::Orphaned(name.clone(), id)));
+        review.refusals.extend(orphans.map(|id| Problem::Orphaned(name.clone(), id)));
         review.warnings.extend(form_problems(statement, &name));
         let risky = risks(statement, setting.account).into_iter();
-        review
-            .warnings
-            .extend(risky.map(|(risk, to)| Problem::Risky(name.clone(), risk, to)));
+        review.warnings.extend(risky.map(|(risk, to)| Problem::Risky(name.clone(), risk, to)));
     }
 }
 
@@ -173,9 +152,7 @@ fn review_whole(document: &PolicyDocument, setting: &Setting<'_>, review: &mut R
     for (position, statement) in document.statements.iter().enumerate() {
         let name = statement.name(position);
         if let Some(character) = refused_character_in(&statement.to_json()) {
-            review
-                .refusals
-                .push(Problem::Character(name.clone(), character));
+            review.refusals.push(Problem::Character(name.clone(), character));
         }
         if statement.effect == Effect::Deny && statement.actions.selects_some(PUT_KEY_POLICY) {
             review.refusals.push(Problem::PolicyWriteDenied(name));
@@ -214,8 +191,7 @@ fn form_problems(statement: &Statement, name: &str) -> Vec<Problem> {
     }
     match &statement.resources {
         Selector::Missing => problems.push(Problem::Incomplete(name.to_owned(), "Resource")),
-        Selector::Only(patterns)
-            if patterns.iter().all(|pattern| pattern == "*") && !patterns.is_empty() => {}
+        Selector::Only(patterns) if patterns.iter().all(|pattern| pattern == "*") && !patterns.is_empty() => {}
         Selector::Only(_) | Selector::AllBut(_) => {
             problems.push(Problem::OtherResource(name.to_owned()));
         }
@@ -283,10 +259,9 @@ impl fmt::Display for Problem {
                 "statement {name} gives {risk} to {to}, outside the key's account; narrow it, or set acceptRisk on it if \
                  it is yours and meant"
             ),
-            Self::Incomplete(name, element) => write!(
-                f,
-                "statement {name} has no {element}; add it, KMS refuses it so"
-            ),
+            Self::Incomplete(name, element) => {
+                write!(f, "statement {name} has no {element}; add it, KMS refuses it so")
+            }
             Self::OtherResource(name) => {
                 write!(
                     f,
@@ -297,16 +272,10 @@ impl fmt::Display for Problem {
                 write!(f, "statement {name}, principal {principal:?}: {why}")
             }
             Self::AllowAllBut(name) => {
-                write!(
-                    f,
-                    "statement {name} allows by NotPrincipal, which AWS does not support; list the principals"
-                )
+                write!(f, "statement {name} allows by NotPrincipal, which AWS does not support; list the principals")
             }
             Self::UnknownElement(name, key) => {
-                write!(
-                    f,
-                    "statement {name} has an element {key:?} that no policy has; remove it"
-                )
+                write!(f, "statement {name} has an element {key:?} that no policy has; remove it")
             }
             Self::Variable(name) => write!(
                 f,

@@ -76,28 +76,17 @@ impl Holding {
     /// Sentences for humans: what is missing first, then what is delegated.
     pub fn explain(&self) -> Vec<String> {
         let missing = self.missing.iter().map(ToString::to_string);
-        missing
-            .chain(self.delegated.iter().map(ToString::to_string))
-            .collect()
+        missing.chain(self.delegated.iter().map(ToString::to_string)).collect()
     }
 }
 
 /// What the policy gives of the grant to these principals (ARNs or account ids). No principals at all is nothing held:
 /// one entry in `missing` with an empty principal.
-pub fn holds(
-    document: &PolicyDocument,
-    grant: &Grant,
-    principals: &[String],
-    account: &KeyAccount,
-) -> Holding {
+pub fn holds(document: &PolicyDocument, grant: &Grant, principals: &[String], account: &KeyAccount) -> Holding {
     let mut holding = Holding::default();
     if principals.is_empty() {
         let actions = grant.actions.clone();
-        holding.missing.push(Missing {
-            principal: String::new(),
-            actions,
-            why: Why::NotAllowed,
-        });
+        holding.missing.push(Missing { principal: String::new(), actions, why: Why::NotAllowed });
     }
     for principal in principals {
         for action in &grant.actions {
@@ -128,9 +117,7 @@ fn one(
         let name = || statement.name(position);
         match statement.effect {
             Effect::Deny => {
-                if statement.actions.selects_some(action)
-                    && deny_reaches(statement, principal, account)
-                {
+                if statement.actions.selects_some(action) && deny_reaches(statement, principal, account) {
                     match truth() {
                         Truth::True => return Err(Why::Denied(name())),
                         Truth::Unknown => return Err(Why::DeniedUnderConditions(name())),
@@ -140,10 +127,7 @@ fn one(
             }
             Effect::Allow => {
                 let here = allow_reach(statement, principal, account);
-                if here > reach
-                    && statement.actions.selects_all(action)
-                    && names_this_key(statement)
-                {
+                if here > reach && statement.actions.selects_all(action) && names_this_key(statement) {
                     match truth() {
                         Truth::True => reach = here,
                         Truth::Unknown => conditional = conditional.or_else(|| Some(name())),
@@ -161,26 +145,16 @@ fn one(
 
 impl Holding {
     fn add_missing(&mut self, principal: &str, action: &str, why: Why) {
-        match self
-            .missing
-            .iter_mut()
-            .find(|missing| missing.principal == principal && missing.why == why)
-        {
+        match self.missing.iter_mut().find(|missing| missing.principal == principal && missing.why == why) {
             Some(missing) => missing.actions.push(action.to_owned()),
-            None => self.missing.push(Missing {
-                principal: principal.to_owned(),
-                actions: vec![action.to_owned()],
-                why,
-            }),
+            None => {
+                self.missing.push(Missing { principal: principal.to_owned(), actions: vec![action.to_owned()], why });
+            }
         }
     }
 
     fn add_delegated(&mut self, principal: &str, action: &str, own_account: bool) {
-        match self
-            .delegated
-            .iter_mut()
-            .find(|delegated| delegated.principal == principal)
-        {
+        match self.delegated.iter_mut().find(|delegated| delegated.principal == principal) {
             Some(delegated) => delegated.actions.push(action.to_owned()),
             None => self.delegated.push(Delegated {
                 principal: principal.to_owned(),
@@ -201,17 +175,11 @@ impl fmt::Display for Missing {
         match &self.why {
             Why::NotAllowed => write!(f, "{principal} lacks {actions}"),
             Why::OnlyUnderConditions(name) => {
-                write!(
-                    f,
-                    "{principal} has {actions} only under the conditions of statement {name}"
-                )
+                write!(f, "{principal} has {actions} only under the conditions of statement {name}")
             }
             Why::Denied(name) => write!(f, "statement {name} denies {actions} to {principal}"),
             Why::DeniedUnderConditions(name) => {
-                write!(
-                    f,
-                    "statement {name} may deny {actions} to {principal}, depending on its conditions"
-                )
+                write!(f, "statement {name} may deny {actions} to {principal}, depending on its conditions")
             }
         }
     }
@@ -220,11 +188,7 @@ impl fmt::Display for Missing {
 impl fmt::Display for Delegated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let account = account_of(&self.principal).unwrap_or_default();
-        let whose = if self.own_account {
-            "the key's own account"
-        } else {
-            "account"
-        };
+        let whose = if self.own_account { "the key's own account" } else { "account" };
         write!(
             f,
             "{} has {} only as far as the IAM policies of {whose} {account} give it",

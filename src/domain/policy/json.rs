@@ -68,10 +68,7 @@ impl Json {
         match self {
             Self::Array(items) => Self::Array(items.iter().map(Self::sorted).collect()),
             Self::Object(entries) => {
-                let mut entries: Vec<_> = entries
-                    .iter()
-                    .map(|(key, value)| (key.clone(), value.sorted()))
-                    .collect();
+                let mut entries: Vec<_> = entries.iter().map(|(key, value)| (key.clone(), value.sorted())).collect();
                 entries.sort_by(|a, b| a.0.cmp(&b.0));
                 Self::Object(entries)
             }
@@ -105,17 +102,11 @@ impl Json {
                     item.write(out, level);
                 });
             }
-            Self::Object(entries) => write_list(
-                out,
-                level,
-                ['{', '}'],
-                entries,
-                |out, (key, value), level| {
-                    write_string(out, key);
-                    out.push_str(if level.is_some() { ": " } else { ":" });
-                    value.write(out, level);
-                },
-            ),
+            Self::Object(entries) => write_list(out, level, ['{', '}'], entries, |out, (key, value), level| {
+                write_string(out, key);
+                out.push_str(if level.is_some() { ": " } else { ":" });
+                value.write(out, level);
+            }),
         }
     }
 }
@@ -186,13 +177,9 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Json, E> {
         if value.abs() >= LARGEST_EXACT_FLOAT {
-            return Err(E::custom(
-                "a number too large to be kept exactly; write it as a string",
-            ));
+            return Err(E::custom("a number too large to be kept exactly; write it as a string"));
         }
-        serde_json::Number::from_f64(value)
-            .map(Json::Number)
-            .ok_or_else(|| E::custom("a number that is not finite"))
+        serde_json::Number::from_f64(value).map(Json::Number).ok_or_else(|| E::custom("a number that is not finite"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Json, E> {
@@ -215,9 +202,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
         let mut entries: Vec<(String, Json)> = Vec::new();
         while let Some((key, value)) = map.next_entry::<String, Json>()? {
             if entries.iter().any(|(known, _)| *known == key) {
-                return Err(de::Error::custom(format!(
-                    "the key {key:?} stands twice in one object"
-                )));
+                return Err(de::Error::custom(format!("the key {key:?} stands twice in one object")));
             }
             entries.push((key, value));
         }

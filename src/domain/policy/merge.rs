@@ -10,8 +10,7 @@ use super::canonical::{CanonicalStatement, canonical_set};
 use super::ownership::Ownership;
 use super::principal::{KeyAccount, is_unique_id};
 use super::statement::{
-    CURRENT_VERSION, PolicyDocument, PrincipalGroup, PrincipalKind, PrincipalSet, Principals,
-    Statement,
+    CURRENT_VERSION, PolicyDocument, PrincipalGroup, PrincipalKind, PrincipalSet, Principals, Statement,
 };
 use super::template::Authored;
 
@@ -67,23 +66,14 @@ pub fn merge(
     account: &KeyAccount,
     options: MergeOptions,
 ) -> Merge {
-    let ours_before: Vec<&Statement> = observed
-        .statements
-        .iter()
-        .filter(|statement| own.owns(statement))
-        .collect();
+    let ours_before: Vec<&Statement> = observed.statements.iter().filter(|statement| own.owns(statement)).collect();
     let ours_after = desired.iter().map(|authored| &authored.statement);
-    let same_ours = canonical_set(ours_before.iter().copied(), account)
-        == canonical_set(ours_after.clone(), account);
+    let same_ours = canonical_set(ours_before.iter().copied(), account) == canonical_set(ours_after.clone(), account);
 
     let foreign = keep_foreign(observed, own, options);
     let changed = !same_ours || foreign.changed;
     let (added, removed, altered) = labels(&ours_before, desired, own, account);
-    let document = if changed {
-        assemble(observed, &foreign, desired, own)
-    } else {
-        observed.clone()
-    };
+    let document = if changed { assemble(observed, &foreign, desired, own) } else { observed.clone() };
     Merge {
         document,
         changed,
@@ -105,12 +95,7 @@ struct Foreign {
 }
 
 fn keep_foreign(observed: &PolicyDocument, own: &Ownership, options: MergeOptions) -> Foreign {
-    let mut foreign = Foreign {
-        kept: BTreeMap::new(),
-        removed: Vec::new(),
-        orphans: Vec::new(),
-        changed: false,
-    };
+    let mut foreign = Foreign { kept: BTreeMap::new(), removed: Vec::new(), orphans: Vec::new(), changed: false };
     for (position, statement) in observed.statements.iter().enumerate() {
         if own.owns(statement) {
             continue;
@@ -122,11 +107,8 @@ fn keep_foreign(observed: &PolicyDocument, own: &Ownership, options: MergeOption
             continue;
         }
         let ids = orphans_in(&statement.principals);
-        let cleaned = if options.remove_orphans && !ids.is_empty() {
-            without_orphans(statement)
-        } else {
-            Cleaned::AsItIs
-        };
+        let cleaned =
+            if options.remove_orphans && !ids.is_empty() { without_orphans(statement) } else { Cleaned::AsItIs };
         let removed = !matches!(cleaned, Cleaned::AsItIs);
         let statement_dropped = matches!(cleaned, Cleaned::Nothing);
         foreign.orphans.extend(ids.into_iter().map(|id| Orphan {
@@ -153,10 +135,7 @@ fn keep_foreign(observed: &PolicyDocument, own: &Ownership, options: MergeOption
 pub(super) fn orphans_in(principals: &Principals) -> Vec<String> {
     let listed = principals.listed().into_iter();
     let ids = listed.filter(|(kind, value)| **kind == PrincipalKind::Aws && is_unique_id(value));
-    ids.map(|(_, value)| value.to_owned())
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect()
+    ids.map(|(_, value)| value.to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// A foreign statement after its orphans were taken out.
@@ -178,12 +157,7 @@ fn without_orphans(statement: &Statement) -> Cleaned {
         .map(|group| match group.kind {
             PrincipalKind::Aws => PrincipalGroup {
                 kind: PrincipalKind::Aws,
-                values: group
-                    .values
-                    .iter()
-                    .filter(|value| !is_unique_id(value))
-                    .cloned()
-                    .collect(),
+                values: group.values.iter().filter(|value| !is_unique_id(value)).cloned().collect(),
             },
             _ => group.clone(),
         })
@@ -193,19 +167,11 @@ fn without_orphans(statement: &Statement) -> Cleaned {
         return Cleaned::Nothing;
     }
     let principals = Principals::Only(PrincipalSet::Listed(groups));
-    Cleaned::Rest(Statement {
-        principals,
-        ..statement.clone()
-    })
+    Cleaned::Rest(Statement { principals, ..statement.clone() })
 }
 
 /// Our statements go, as one block and in the order given, to where the first of them was, or to the end.
-fn assemble(
-    observed: &PolicyDocument,
-    foreign: &Foreign,
-    desired: &[Authored],
-    own: &Ownership,
-) -> PolicyDocument {
+fn assemble(observed: &PolicyDocument, foreign: &Foreign, desired: &[Authored], own: &Ownership) -> PolicyDocument {
     let block = || desired.iter().map(|authored| authored.statement.clone());
     let mut statements = Vec::new();
     let mut placed = false;
@@ -220,17 +186,8 @@ fn assemble(
         statements.extend(block());
     }
     // Another version could change what a foreign statement means.
-    let version = if foreign.kept.is_empty() {
-        Some(CURRENT_VERSION.to_owned())
-    } else {
-        observed.version.clone()
-    };
-    PolicyDocument {
-        version,
-        id: observed.id.clone(),
-        statements,
-        extra: observed.extra.clone(),
-    }
+    let version = if foreign.kept.is_empty() { Some(CURRENT_VERSION.to_owned()) } else { observed.version.clone() };
+    PolicyDocument { version, id: observed.id.clone(), statements, extra: observed.extra.clone() }
 }
 
 fn labels(
@@ -239,36 +196,19 @@ fn labels(
     own: &Ownership,
     account: &KeyAccount,
 ) -> (Vec<String>, Vec<String>, Vec<String>) {
-    let by_label =
-        |statements: &mut dyn Iterator<Item = &'_ Statement>| -> BTreeMap<String, BTreeSet<_>> {
-            let mut map: BTreeMap<String, BTreeSet<_>> = BTreeMap::new();
-            for statement in statements {
-                let label = statement
-                    .sid
-                    .as_deref()
-                    .and_then(|sid| own.label_in(sid))
-                    .unwrap_or_default();
-                map.entry(label.to_owned())
-                    .or_default()
-                    .insert(CanonicalStatement::of(statement, account));
-            }
-            map
-        };
+    let by_label = |statements: &mut dyn Iterator<Item = &'_ Statement>| -> BTreeMap<String, BTreeSet<_>> {
+        let mut map: BTreeMap<String, BTreeSet<_>> = BTreeMap::new();
+        for statement in statements {
+            let label = statement.sid.as_deref().and_then(|sid| own.label_in(sid)).unwrap_or_default();
+            map.entry(label.to_owned()).or_default().insert(CanonicalStatement::of(statement, account));
+        }
+        map
+    };
     let before = by_label(&mut before.iter().copied());
     let after = by_label(&mut desired.iter().map(|authored| &authored.statement));
-    let added = after
-        .keys()
-        .filter(|label| !before.contains_key(*label))
-        .cloned()
-        .collect();
-    let removed = before
-        .keys()
-        .filter(|label| !after.contains_key(*label))
-        .cloned()
-        .collect();
-    let altered = after
-        .iter()
-        .filter(|(label, set)| before.get(*label).is_some_and(|old| old != *set));
+    let added = after.keys().filter(|label| !before.contains_key(*label)).cloned().collect();
+    let removed = before.keys().filter(|label| !after.contains_key(*label)).cloned().collect();
+    let altered = after.iter().filter(|(label, set)| before.get(*label).is_some_and(|old| old != *set));
     let altered = altered.map(|(label, _)| label.clone()).collect();
     (added, removed, altered)
 }

@@ -41,7 +41,7 @@ pub use pasted::{DocumentError, DocumentProblem, pasted};
 pub use principal::{CallerError, KeyAccount, lasting_principal};
 pub use risk::Risk;
 pub use statement::{
-    Condition, Effect, PolicyDocument, PrincipalGroup, PrincipalKind, PrincipalSet, Principals,
-    Scalar, Selector, Statement,
+    Condition, Effect, PolicyDocument, PrincipalGroup, PrincipalKind, PrincipalSet, Principals, Scalar, Selector,
+    Statement,
 };
 pub use template::{Authored, Grant, Source};

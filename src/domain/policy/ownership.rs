@@ -34,11 +34,7 @@ pub struct LabelError(String);
 impl Ownership {
     /// The mark of `installation/namespace/name/account/region`, taken as it is.
     pub fn of(identity: &str) -> Self {
-        Self {
-            hash: hex(Sha256::digest(identity.as_bytes())
-                .iter()
-                .take(HASH_DIGITS / 2)),
-        }
+        Self { hash: hex(Sha256::digest(identity.as_bytes()).iter().take(HASH_DIGITS / 2)) }
     }
 
     /// The eight hex digits.
@@ -53,37 +49,24 @@ impl Ownership {
 
     /// The label of a Sid of ours; `None` for foreign ones, those of another identity included.
     pub fn label_in<'a>(&self, sid: &'a str) -> Option<&'a str> {
-        let rest = sid
-            .strip_prefix(PREFIX)?
-            .strip_prefix(self.hash.as_str())?
-            .strip_prefix(' ')?;
+        let rest = sid.strip_prefix(PREFIX)?.strip_prefix(self.hash.as_str())?.strip_prefix(' ')?;
         check(rest).is_ok().then_some(rest)
     }
 
     /// Whether the statement is ours.
     pub fn owns(&self, statement: &Statement) -> bool {
-        statement
-            .sid
-            .as_deref()
-            .is_some_and(|sid| self.label_in(sid).is_some())
+        statement.sid.as_deref().is_some_and(|sid| self.label_in(sid).is_some())
     }
 }
 
 /// Whether a Sid marks a statement of the identity with this hash.
 pub fn is_ours(sid: &str, identity_hash: &str) -> bool {
-    Ownership {
-        hash: identity_hash.to_owned(),
-    }
-    .label_in(sid)
-    .is_some()
+    Ownership { hash: identity_hash.to_owned() }.label_in(sid).is_some()
 }
 
 impl LabelError {
     pub(super) fn taken(label: &Label) -> Self {
-        Self(format!(
-            "the label {:?} belongs to a statement of another kind",
-            label.0
-        ))
+        Self(format!("the label {:?} belongs to a statement of another kind", label.0))
     }
 }
 
@@ -98,14 +81,10 @@ impl Label {
     /// names give distinct labels.
     pub fn of_name(kind: &str, name: &str) -> Result<Self, LabelError> {
         if name.contains(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')) {
-            return Err(LabelError(format!(
-                "the name {name:?} may hold only lower-case letters, digits and '-'"
-            )));
+            return Err(LabelError(format!("the name {name:?} may hold only lower-case letters, digits and '-'")));
         }
         if name.is_empty() || name.starts_with('-') || name.ends_with('-') {
-            return Err(LabelError(format!(
-                "the name {name:?} is empty or has '-' at an end"
-            )));
+            return Err(LabelError(format!("the name {name:?} is empty or has '-' at an end")));
         }
         Self::new(format!("{kind} {}", name.replace('-', " ")))
     }
@@ -118,18 +97,11 @@ impl Label {
 
 fn check(text: &str) -> Result<(), LabelError> {
     if text.is_empty() || text.len() > LONGEST_LABEL {
-        return Err(LabelError(format!(
-            "the label {text:?} has {} characters, not 1 to {LONGEST_LABEL}",
-            text.len()
-        )));
+        return Err(LabelError(format!("the label {text:?} has {} characters, not 1 to {LONGEST_LABEL}", text.len())));
     }
-    if text.starts_with(' ')
-        || text.ends_with(' ')
-        || text.contains(|c: char| !(c.is_ascii_alphanumeric() || c == ' '))
+    if text.starts_with(' ') || text.ends_with(' ') || text.contains(|c: char| !(c.is_ascii_alphanumeric() || c == ' '))
     {
-        return Err(LabelError(format!(
-            "the label {text:?} may hold only letters, digits and inner spaces"
-        )));
+        return Err(LabelError(format!("the label {text:?} may hold only letters, digits and inner spaces")));
     }
     Ok(())
 }

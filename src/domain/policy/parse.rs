@@ -8,8 +8,8 @@ use std::fmt;
 
 use super::json::Json;
 use super::statement::{
-    Condition, Effect, PolicyDocument, PrincipalGroup, PrincipalKind, PrincipalSet, Principals,
-    Scalar, Selector, Statement,
+    Condition, Effect, PolicyDocument, PrincipalGroup, PrincipalKind, PrincipalSet, Principals, Scalar, Selector,
+    Statement,
 };
 
 /// Why a text is not a policy, and where.
@@ -40,20 +40,11 @@ impl PolicyDocument {
     /// Errors: bad JSON (with line and column), a key that stands twice, no `Statement`, an element of the wrong
     /// type, an element together with its negation. Unknown elements are kept, not refused.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let json =
-            Json::parse(text).map_err(|problem| error("", format!("not valid JSON: {problem}")))?;
+        let json = Json::parse(text).map_err(|problem| error("", format!("not valid JSON: {problem}")))?;
         let Json::Object(entries) = json else {
-            return Err(error(
-                "",
-                format!("a policy is an object, this is {}", json.kind()),
-            ));
+            return Err(error("", format!("a policy is an object, this is {}", json.kind())));
         };
-        let mut document = Self {
-            version: None,
-            id: None,
-            statements: Vec::new(),
-            extra: Vec::new(),
-        };
+        let mut document = Self { version: None, id: None, statements: Vec::new(), extra: Vec::new() };
         let mut found = None;
         for (key, value) in entries {
             match key.as_str() {
@@ -78,10 +69,7 @@ impl PolicyDocument {
 
 fn statement(json: Json, place: &str) -> Result<Statement, ParseError> {
     let Json::Object(entries) = json else {
-        return Err(error(
-            place,
-            format!("a statement is an object, this is {}", json.kind()),
-        ));
+        return Err(error(place, format!("a statement is an object, this is {}", json.kind())));
     };
     let mut effect = None;
     let mut statement = Statement {
@@ -99,10 +87,7 @@ fn statement(json: Json, place: &str) -> Result<Statement, ParseError> {
             "Sid" => statement.sid = Some(string(value, &here)?),
             "Effect" => effect = Some(self::effect(value, &here)?),
             "Principal" | "NotPrincipal" if statement.principals != Principals::Missing => {
-                return Err(error(
-                    place,
-                    "Principal and NotPrincipal exclude each other",
-                ));
+                return Err(error(place, "Principal and NotPrincipal exclude each other"));
             }
             "Principal" => statement.principals = Principals::Only(principal_set(value, &here)?),
             "NotPrincipal" => {
@@ -130,38 +115,25 @@ fn effect(json: Json, place: &str) -> Result<Effect, ParseError> {
     match string(json, place)?.as_str() {
         "Allow" => Ok(Effect::Allow),
         "Deny" => Ok(Effect::Deny),
-        other => Err(error(
-            place,
-            format!("{other:?} is neither \"Allow\" nor \"Deny\" (case matters)"),
-        )),
+        other => Err(error(place, format!("{other:?} is neither \"Allow\" nor \"Deny\" (case matters)"))),
     }
 }
 
 fn principal_set(json: Json, place: &str) -> Result<PrincipalSet, ParseError> {
     match json {
         Json::String(text) if text == "*" => Ok(PrincipalSet::Everyone),
-        Json::String(text) => Err(error(
-            place,
-            format!("{text:?}: a principal is \"*\" or an object such as {{\"AWS\": \"...\"}}"),
-        )),
+        Json::String(text) => {
+            Err(error(place, format!("{text:?}: a principal is \"*\" or an object such as {{\"AWS\": \"...\"}}")))
+        }
         Json::Object(entries) => entries
             .into_iter()
             .map(|(key, value)| {
                 let values = strings(value, &format!("{place}.{key}"))?;
-                Ok(PrincipalGroup {
-                    kind: PrincipalKind::of(&key),
-                    values,
-                })
+                Ok(PrincipalGroup { kind: PrincipalKind::of(&key), values })
             })
             .collect::<Result<_, _>>()
             .map(PrincipalSet::Listed),
-        other => Err(error(
-            place,
-            format!(
-                "a principal is \"*\" or an object, this is {}",
-                other.kind()
-            ),
-        )),
+        other => Err(error(place, format!("a principal is \"*\" or an object, this is {}", other.kind()))),
     }
 }
 
@@ -171,18 +143,11 @@ fn conditions(json: Json, place: &str) -> Result<Vec<Condition>, ParseError> {
         let place = format!("{place}.{operator}");
         let tests = object(tests, &place)?;
         if tests.is_empty() {
-            return Err(error(
-                &place,
-                "a condition operator without a condition key",
-            ));
+            return Err(error(&place, "a condition operator without a condition key"));
         }
         for (key, values) in tests {
             let values = scalars(values, &format!("{place}.{key}"))?;
-            conditions.push(Condition {
-                operator: operator.clone(),
-                key,
-                values,
-            });
+            conditions.push(Condition { operator: operator.clone(), key, values });
         }
     }
     Ok(conditions)
@@ -195,41 +160,26 @@ fn scalars(json: Json, place: &str) -> Result<Vec<Scalar>, ParseError> {
             Json::String(text) => Ok(Scalar::Text(text)),
             Json::Bool(value) => Ok(Scalar::Bool(value)),
             Json::Number(number) => Ok(Scalar::Number(number)),
-            other => Err(error(
-                place,
-                format!(
-                    "expected a string, number or boolean, found {}",
-                    other.kind()
-                ),
-            )),
+            other => Err(error(place, format!("expected a string, number or boolean, found {}", other.kind()))),
         })
         .collect()
 }
 
 fn strings(json: Json, place: &str) -> Result<Vec<String>, ParseError> {
-    list(json)
-        .into_iter()
-        .map(|item| string(item, place))
-        .collect()
+    list(json).into_iter().map(|item| string(item, place)).collect()
 }
 
 fn string(json: Json, place: &str) -> Result<String, ParseError> {
     match json {
         Json::String(text) => Ok(text),
-        other => Err(error(
-            place,
-            format!("expected a string, found {}", other.kind()),
-        )),
+        other => Err(error(place, format!("expected a string, found {}", other.kind()))),
     }
 }
 
 fn object(json: Json, place: &str) -> Result<Vec<(String, Json)>, ParseError> {
     match json {
         Json::Object(entries) => Ok(entries),
-        other => Err(error(
-            place,
-            format!("expected an object, found {}", other.kind()),
-        )),
+        other => Err(error(place, format!("expected an object, found {}", other.kind()))),
     }
 }
 
@@ -241,8 +191,5 @@ fn list(json: Json) -> Vec<Json> {
 }
 
 fn error(place: &str, problem: impl Into<String>) -> ParseError {
-    ParseError {
-        place: place.to_owned(),
-        problem: problem.into(),
-    }
+    ParseError { place: place.to_owned(), problem: problem.into() }
 }

@@ -37,18 +37,9 @@ pub enum DocumentProblem {
 ///
 /// `name` is a DNS label. `Version` and `Id` of the document are dropped, its Sids are replaced. Whether
 /// the statements may be written is for [`guard`](super::guard) to say.
-pub fn pasted(
-    own: &Ownership,
-    name: &str,
-    json: &str,
-    accept_risk: bool,
-) -> Result<Vec<Authored>, DocumentError> {
-    let fail = |problem| DocumentError {
-        document: name.to_owned(),
-        problem,
-    };
-    let document =
-        PolicyDocument::parse(json).map_err(|error| fail(DocumentProblem::Parse(error)))?;
+pub fn pasted(own: &Ownership, name: &str, json: &str, accept_risk: bool) -> Result<Vec<Authored>, DocumentError> {
+    let fail = |problem| DocumentError { document: name.to_owned(), problem };
+    let document = PolicyDocument::parse(json).map_err(|error| fail(DocumentProblem::Parse(error)))?;
     if let Some(character) = refused_character_in(&document.to_json()) {
         return Err(fail(DocumentProblem::Character(character)));
     }
@@ -70,10 +61,7 @@ pub fn pasted(
             }
             let label = number(position).map_err(|error| fail(DocumentProblem::Name(error)))?;
             let authored = Authored::new(own, label, Source::Document(name.to_owned()), statement);
-            Ok(Authored {
-                accept_risk,
-                ..authored
-            })
+            Ok(Authored { accept_risk, ..authored })
         })
         .collect()
 }
@@ -84,10 +72,7 @@ pub fn pasted(
 pub(super) fn refused_character_in(json: &Json) -> Option<char> {
     let mut found = None;
     json.each_string(&mut |text| {
-        found = found.or_else(|| {
-            text.chars()
-                .find(|c| !matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{ff}'))
-        });
+        found = found.or_else(|| text.chars().find(|c| !matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{ff}')));
     });
     found
 }
@@ -105,10 +90,7 @@ impl fmt::Display for DocumentError {
                 write!(f, "a policy has no element {key:?}; remove it")
             }
             DocumentProblem::UnknownElement(position, key) => {
-                write!(
-                    f,
-                    "statement {position} has an element {key:?} that no policy has; remove it"
-                )
+                write!(f, "statement {position} has an element {key:?} that no policy has; remove it")
             }
             DocumentProblem::Character(c) => write!(
                 f,

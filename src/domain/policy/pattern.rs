@@ -32,8 +32,7 @@ pub fn overlaps(one: &str, other: &str) -> bool {
 
 /// Whether a text without wildcards of its own is matched, case included (as `StringLike` does).
 pub fn matches_exactly(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     search(&pattern, &text, |pattern, text| match (pattern, text) {
         (Some('*'), None) => Next::Left,
         (Some('*'), Some(_)) => Next::Either,
@@ -74,20 +73,12 @@ enum Next {
 }
 
 fn walk(left: &str, right: &str, step: impl Fn(Option<char>, Option<char>) -> Next) -> bool {
-    let lower = |text: &str| {
-        text.chars()
-            .map(|c| c.to_ascii_lowercase())
-            .collect::<Vec<_>>()
-    };
+    let lower = |text: &str| text.chars().map(|c| c.to_ascii_lowercase()).collect::<Vec<_>>();
     search(&lower(left), &lower(right), step)
 }
 
 /// Looks at each pair of positions once, so that hostile patterns cost no more than the product of their lengths.
-fn search(
-    left: &[char],
-    right: &[char],
-    step: impl Fn(Option<char>, Option<char>) -> Next,
-) -> bool {
+fn search(left: &[char], right: &[char], step: impl Fn(Option<char>, Option<char>) -> Next) -> bool {
     let mut seen = BTreeSet::new();
     let mut open = vec![(0, 0)];
     while let Some((i, j)) = open.pop() {

@@ -16,10 +16,7 @@ impl KeyAccount {
     /// The partition is that of the key's region; the id has twelve digits. Neither is checked here: a wrong one makes
     /// [`guard`](super::guard) refuse every statement.
     pub fn new(partition: impl Into<String>, id: impl Into<String>) -> Self {
-        Self {
-            partition: partition.into(),
-            id: id.into(),
-        }
+        Self { partition: partition.into(), id: id.into() }
     }
 
     /// Such as `aws-cn`.
@@ -44,11 +41,7 @@ impl KeyAccount {
 
     /// The one spelling of an AWS principal: an account id becomes the ARN of its account principal, all else stays.
     pub fn canonical(&self, principal: &str) -> String {
-        if is_account_id(principal) {
-            self.root_arn_of(principal)
-        } else {
-            principal.to_owned()
-        }
+        if is_account_id(principal) { self.root_arn_of(principal) } else { principal.to_owned() }
     }
 
     /// Whether the principal belongs to the key's account. Unique ids, services and `*` do not count as ours.
@@ -66,11 +59,7 @@ pub fn is_account_id(text: &str) -> bool {
 /// A policy that holds one cannot be written back: KMS answers "invalid principals".
 pub fn is_unique_id(text: &str) -> bool {
     let known = text.starts_with("AROA") || text.starts_with("AIDA");
-    known
-        && text.len() >= 16
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    known && text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
 /// The account in an ARN, or the account id itself.
@@ -78,9 +67,7 @@ pub fn account_of(principal: &str) -> Option<&str> {
     if is_account_id(principal) {
         return Some(principal);
     }
-    PrincipalArn::split(principal)
-        .map(|arn| arn.account)
-        .filter(|account| is_account_id(account))
+    PrincipalArn::split(principal).map(|arn| arn.account).filter(|account| is_account_id(account))
 }
 
 /// The parts of an ARN, without any check.
@@ -100,30 +87,17 @@ impl<'a> PrincipalArn<'a> {
     /// Splits an ARN into its parts; `None` if there are fewer than six.
     pub fn split(text: &'a str) -> Option<Self> {
         let mut parts = text.splitn(6, ':');
-        let ("arn", partition, service, _region, account, resource) = (
-            parts.next()?,
-            parts.next()?,
-            parts.next()?,
-            parts.next()?,
-            parts.next()?,
-            parts.next()?,
-        ) else {
+        let ("arn", partition, service, _region, account, resource) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?)
+        else {
             return None;
         };
-        Some(Self {
-            partition,
-            service,
-            account,
-            resource,
-        })
+        Some(Self { partition, service, account, resource })
     }
 
     /// The role name of a session ARN (`arn:...:sts::...:assumed-role/NAME/SESSION`).
     pub fn session_role(&self) -> Option<&'a str> {
-        let (name, session) = self
-            .resource
-            .strip_prefix("assumed-role/")?
-            .split_once('/')?;
+        let (name, session) = self.resource.strip_prefix("assumed-role/")?.split_once('/')?;
         (self.service == "sts" && !name.is_empty() && !session.is_empty()).then_some(name)
     }
 }
@@ -151,10 +125,9 @@ impl fmt::Display for CallerError {
                     "{arn:?} is a federated session, which a key policy cannot name for long; give the operator a role"
                 )
             }
-            Self::HiddenPath(arn) => write!(
-                f,
-                "the path of the role behind {arn:?} is not in the session's ARN; give the role's full ARN"
-            ),
+            Self::HiddenPath(arn) => {
+                write!(f, "the path of the role behind {arn:?} is not in the session's ARN; give the role's full ARN")
+            }
         }
     }
 }
@@ -173,26 +146,17 @@ pub fn lasting_principal(caller: &str, known_role: Option<&str>) -> Result<Strin
     let arn = parts.ok_or_else(|| CallerError::NotAPrincipal(caller.to_owned()))?;
     match (arn.service, arn.resource) {
         ("iam", "root") => Ok(caller.to_owned()),
-        ("iam", resource) if resource.starts_with("role/") || resource.starts_with("user/") => {
-            Ok(caller.to_owned())
-        }
-        ("sts", resource) if resource.starts_with("federated-user/") => {
-            Err(CallerError::Federated(caller.to_owned()))
-        }
+        ("iam", resource) if resource.starts_with("role/") || resource.starts_with("user/") => Ok(caller.to_owned()),
+        ("sts", resource) if resource.starts_with("federated-user/") => Err(CallerError::Federated(caller.to_owned())),
         _ => {
-            let name = arn
-                .session_role()
-                .ok_or_else(|| CallerError::NotAPrincipal(caller.to_owned()))?;
+            let name = arn.session_role().ok_or_else(|| CallerError::NotAPrincipal(caller.to_owned()))?;
             if let Some(known) = known_role.filter(|known| names_role(known, &arn, name)) {
                 return Ok(known.to_owned());
             }
             if name.starts_with("AWSReservedSSO_") {
                 return Err(CallerError::HiddenPath(caller.to_owned()));
             }
-            Ok(format!(
-                "arn:{}:iam::{}:role/{name}",
-                arn.partition, arn.account
-            ))
+            Ok(format!("arn:{}:iam::{}:role/{name}", arn.partition, arn.account))
         }
     }
 }
@@ -202,10 +166,7 @@ fn names_role(known: &str, session: &PrincipalArn<'_>, name: &str) -> bool {
         role.service == "iam"
             && role.partition == session.partition
             && role.account == session.account
-            && role
-                .resource
-                .strip_prefix("role/")
-                .is_some_and(|path| path.rsplit('/').next() == Some(name))
+            && role.resource.strip_prefix("role/").is_some_and(|path| path.rsplit('/').next() == Some(name))
     })
 }
 
@@ -232,11 +193,7 @@ pub fn malformed(principal: &str, account: &KeyAccount) -> Option<&'static str> 
     if principal.contains(['*', '?']) {
         return Some("a wildcard inside a principal; name each role or user exactly");
     }
-    let named = |prefix| {
-        arn.resource
-            .strip_prefix(prefix)
-            .is_some_and(|name: &str| !name.is_empty())
-    };
+    let named = |prefix| arn.resource.strip_prefix(prefix).is_some_and(|name: &str| !name.is_empty());
     let right = match arn.service {
         "iam" => arn.resource == "root" || named("role/") || named("user/"),
         "sts" => arn.session_role().is_some() || named("federated-user/"),

@@ -52,11 +52,7 @@ pub fn allow_reach(statement: &Statement, principal: &str, account: &KeyAccount)
             Reach::No
         }
     };
-    aws_values(set)
-        .into_iter()
-        .map(of_one)
-        .max()
-        .unwrap_or(Reach::No)
+    aws_values(set).into_iter().map(of_one).max().unwrap_or(Reach::No)
 }
 
 /// Whether a Deny might reach `principal`: by name, by `*`, by its account, by one of the role's sessions; with `NotPrincipal`
@@ -68,16 +64,10 @@ pub fn deny_reaches(statement: &Statement, principal: &str, account: &KeyAccount
         Principals::Missing => false,
         Principals::Only(set) => aws_values(set).into_iter().any(|value| {
             let value = account.canonical(value);
-            value == "*"
-                || value == wanted
-                || Some(&value) == root.as_ref()
-                || is_session_of(&value, &wanted)
+            value == "*" || value == wanted || Some(&value) == root.as_ref() || is_session_of(&value, &wanted)
         }),
         Principals::AllBut(set) => {
-            let excepted: Vec<String> = aws_values(set)
-                .into_iter()
-                .map(|value| account.canonical(value))
-                .collect();
+            let excepted: Vec<String> = aws_values(set).into_iter().map(|value| account.canonical(value)).collect();
             let spares = |name: &String| excepted.iter().any(|value| value == name || value == "*");
             !(spares(&wanted) && root.as_ref().is_none_or(spares))
         }
@@ -91,10 +81,7 @@ pub fn names_this_key(statement: &Statement) -> bool {
 
 /// All conditions of a statement together, for requests of `principal` under which `assumed` holds.
 pub fn truth_of_all(conditions: &[Condition], principal: &str, assumed: &[Condition]) -> Truth {
-    let truths: Vec<Truth> = conditions
-        .iter()
-        .map(|condition| truth(condition, principal, assumed))
-        .collect();
+    let truths: Vec<Truth> = conditions.iter().map(|condition| truth(condition, principal, assumed)).collect();
     if truths.contains(&Truth::False) {
         Truth::False
     } else if truths.contains(&Truth::Unknown) {
@@ -110,15 +97,8 @@ pub fn truth_of_all(conditions: &[Condition], principal: &str, assumed: &[Condit
 /// (we never do, and it is absent from other requests); and what `assumed` implies or excludes.
 pub fn truth(condition: &Condition, principal: &str, assumed: &[Condition]) -> Truth {
     let key = condition.key.to_ascii_lowercase();
-    let operator = condition
-        .operator
-        .strip_suffix("IfExists")
-        .unwrap_or(&condition.operator);
-    let values: Vec<String> = condition
-        .values
-        .iter()
-        .map(super::statement::Scalar::text)
-        .collect();
+    let operator = condition.operator.strip_suffix("IfExists").unwrap_or(&condition.operator);
+    let values: Vec<String> = condition.values.iter().map(super::statement::Scalar::text).collect();
     if values.iter().any(|value| value.contains("${")) {
         return Truth::Unknown;
     }
@@ -127,13 +107,9 @@ pub fn truth(condition: &Condition, principal: &str, assumed: &[Condition]) -> T
         ("kms:calleraccount" | "aws:principalaccount", _) => {
             account_of(principal).map_or(Truth::Unknown, |id| compare(operator, id, &values))
         }
-        ("aws:principalarn", _) if names_one_identity(principal) => {
-            compare(operator, principal, &values)
-        }
+        ("aws:principalarn", _) if names_one_identity(principal) => compare(operator, principal, &values),
         ("aws:securetransport", "Bool") => known(says("true")),
-        ("kms:bypasspolicylockoutsafetycheck", "Bool")
-            if condition.operator == "Bool" && !says("false") =>
-        {
+        ("kms:bypasspolicylockoutsafetycheck", "Bool") if condition.operator == "Bool" && !says("false") => {
             Truth::False
         }
         _ => from_assumed(operator, &key, &values, assumed),
@@ -161,32 +137,17 @@ fn compare(operator: &str, actual: &str, values: &[String]) -> Truth {
 
 /// Each of the six parts of an ARN is matched on its own.
 fn arn_like(pattern: &str, arn: &str) -> bool {
-    let (pattern, arn): (Vec<_>, Vec<_>) = (
-        pattern.splitn(6, ':').collect(),
-        arn.splitn(6, ':').collect(),
-    );
+    let (pattern, arn): (Vec<_>, Vec<_>) = (pattern.splitn(6, ':').collect(), arn.splitn(6, ':').collect());
     pattern.len() == 6
         && arn.len() == 6
-        && pattern
-            .iter()
-            .zip(&arn)
-            .all(|(pattern, part)| matches_exactly(pattern, part))
+        && pattern.iter().zip(&arn).all(|(pattern, part)| matches_exactly(pattern, part))
 }
 
 fn from_assumed(operator: &str, key: &str, values: &[String], assumed: &[Condition]) -> Truth {
     let values: BTreeSet<String> = values.iter().cloned().collect();
-    for fact in assumed
-        .iter()
-        .filter(|fact| fact.operator == operator && fact.key.eq_ignore_ascii_case(key))
-    {
-        let facts: BTreeSet<String> = fact
-            .values
-            .iter()
-            .map(super::statement::Scalar::text)
-            .collect();
-        if facts == values
-            || (grows_with_values(operator) && !facts.is_empty() && facts.is_subset(&values))
-        {
+    for fact in assumed.iter().filter(|fact| fact.operator == operator && fact.key.eq_ignore_ascii_case(key)) {
+        let facts: BTreeSet<String> = fact.values.iter().map(super::statement::Scalar::text).collect();
+        if facts == values || (grows_with_values(operator) && !facts.is_empty() && facts.is_subset(&values)) {
             return Truth::True;
         }
         if matches!(operator, "Bool" | "StringEquals") && facts.is_disjoint(&values) {
@@ -215,28 +176,19 @@ fn grows_with_values(operator: &str) -> bool {
 }
 
 fn aws_values(set: &PrincipalSet) -> Vec<&str> {
-    set.listed()
-        .into_iter()
-        .filter(|(kind, _)| **kind == PrincipalKind::Aws)
-        .map(|(_, value)| value)
-        .collect()
+    set.listed().into_iter().filter(|(kind, _)| **kind == PrincipalKind::Aws).map(|(_, value)| value).collect()
 }
 
 fn names_one_identity(principal: &str) -> bool {
     PrincipalArn::split(principal).is_some_and(|arn| {
-        arn.service == "iam"
-            && (arn.resource.starts_with("role/") || arn.resource.starts_with("user/"))
+        arn.service == "iam" && (arn.resource.starts_with("role/") || arn.resource.starts_with("user/"))
     })
 }
 
 fn is_session_of(session: &str, role: &str) -> bool {
-    let (Some(session), Some(role)) = (PrincipalArn::split(session), PrincipalArn::split(role))
-    else {
+    let (Some(session), Some(role)) = (PrincipalArn::split(session), PrincipalArn::split(role)) else {
         return false;
     };
-    let name = role
-        .resource
-        .strip_prefix("role/")
-        .and_then(|path| path.rsplit('/').next());
+    let name = role.resource.strip_prefix("role/").and_then(|path| path.rsplit('/').next());
     session.account == role.account && name.is_some() && session.session_role() == name
 }

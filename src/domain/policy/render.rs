@@ -4,9 +4,7 @@
 //! array, in the order of the typed lists. A foreign statement keeps its order of values and of conditions.
 
 use super::json::Json;
-use super::statement::{
-    Condition, PolicyDocument, PrincipalSet, Principals, Scalar, Selector, Statement,
-};
+use super::statement::{Condition, PolicyDocument, PrincipalSet, Principals, Scalar, Selector, Statement};
 
 impl PolicyDocument {
     /// Compact text: what is sent, and what counts against the size limit.
@@ -36,10 +34,7 @@ impl Statement {
     pub fn to_json(&self) -> Json {
         let mut entries = Vec::new();
         push_text(&mut entries, "Sid", self.sid.as_ref());
-        entries.push((
-            "Effect".to_owned(),
-            Json::String(self.effect.as_str().to_owned()),
-        ));
+        entries.push(("Effect".to_owned(), Json::String(self.effect.as_str().to_owned())));
         match &self.principals {
             Principals::Missing => {}
             Principals::Only(set) => entries.push(("Principal".to_owned(), principal_set(set))),
@@ -63,11 +58,7 @@ fn push_text(entries: &mut Vec<(String, Json)>, key: &str, text: Option<&String>
     }
 }
 
-fn push_selector(
-    entries: &mut Vec<(String, Json)>,
-    [only, all_but]: [&str; 2],
-    selector: &Selector,
-) {
+fn push_selector(entries: &mut Vec<(String, Json)>, [only, all_but]: [&str; 2], selector: &Selector) {
     match selector {
         Selector::Missing => {}
         Selector::Only(patterns) => entries.push((only.to_owned(), texts(patterns))),
@@ -78,12 +69,9 @@ fn push_selector(
 fn principal_set(set: &PrincipalSet) -> Json {
     match set {
         PrincipalSet::Everyone => Json::String("*".to_owned()),
-        PrincipalSet::Listed(groups) => Json::Object(
-            groups
-                .iter()
-                .map(|group| (group.kind.as_str().to_owned(), texts(&group.values)))
-                .collect(),
-        ),
+        PrincipalSet::Listed(groups) => {
+            Json::Object(groups.iter().map(|group| (group.kind.as_str().to_owned(), texts(&group.values))).collect())
+        }
     }
 }
 
@@ -91,24 +79,13 @@ fn principal_set(set: &PrincipalSet) -> Json {
 fn conditions(conditions: &[Condition]) -> Json {
     let mut operators: Vec<(String, Vec<(String, Json)>)> = Vec::new();
     for condition in conditions {
-        let test = (
-            condition.key.clone(),
-            one_or_many(condition.values.iter().map(scalar).collect()),
-        );
-        match operators
-            .iter_mut()
-            .find(|(operator, _)| *operator == condition.operator)
-        {
+        let test = (condition.key.clone(), one_or_many(condition.values.iter().map(scalar).collect()));
+        match operators.iter_mut().find(|(operator, _)| *operator == condition.operator) {
             Some((_, tests)) => tests.push(test),
             None => operators.push((condition.operator.clone(), vec![test])),
         }
     }
-    Json::Object(
-        operators
-            .into_iter()
-            .map(|(operator, tests)| (operator, Json::Object(tests)))
-            .collect(),
-    )
+    Json::Object(operators.into_iter().map(|(operator, tests)| (operator, Json::Object(tests))).collect())
 }
 
 fn scalar(value: &Scalar) -> Json {

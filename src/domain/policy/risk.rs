@@ -32,25 +32,16 @@ pub fn risks(statement: &Statement, account: &KeyAccount) -> Vec<(Risk, String)>
         return vec![(Risk::Everyone, "everybody but the listed".to_owned())];
     }
     let given = given(statement);
-    let outside =
-        statement
-            .principals
-            .listed()
-            .into_iter()
-            .filter_map(|(kind, value)| match kind {
-                PrincipalKind::Aws if value == "*" => {
-                    Some((Some(Risk::Everyone), value.to_owned()))
-                }
-                // Whom a unique id stood for is deleted and can do nothing.
-                PrincipalKind::Aws if account.owns(value) || is_unique_id(value) => None,
-                PrincipalKind::Aws => Some((given, value.to_owned())),
-                _ if value == "*" => Some((Some(Risk::Everyone), format!("{} *", kind.as_str()))),
-                PrincipalKind::Federated if account.owns(value) => None,
-                _ => Some((given, format!("{} {value}", kind.as_str()))),
-            });
-    outside
-        .filter_map(|(risk, principal)| risk.map(|risk| (risk, principal)))
-        .collect()
+    let outside = statement.principals.listed().into_iter().filter_map(|(kind, value)| match kind {
+        PrincipalKind::Aws if value == "*" => Some((Some(Risk::Everyone), value.to_owned())),
+        // Whom a unique id stood for is deleted and can do nothing.
+        PrincipalKind::Aws if account.owns(value) || is_unique_id(value) => None,
+        PrincipalKind::Aws => Some((given, value.to_owned())),
+        _ if value == "*" => Some((Some(Risk::Everyone), format!("{} *", kind.as_str()))),
+        PrincipalKind::Federated if account.owns(value) => None,
+        _ => Some((given, format!("{} {value}", kind.as_str()))),
+    });
+    outside.filter_map(|(risk, principal)| risk.map(|risk| (risk, principal))).collect()
 }
 
 /// The worst of the actions.
@@ -62,9 +53,7 @@ fn given(statement: &Statement) -> Option<Risk> {
         Some(Risk::PolicyWrite)
     } else if actions.selects_some("kms:ScheduleKeyDeletion") {
         Some(Risk::Deletion)
-    } else if actions.selects_some("kms:CreateGrant")
-        && !statement.conditions.iter().any(narrows_grants)
-    {
+    } else if actions.selects_some("kms:CreateGrant") && !statement.conditions.iter().any(narrows_grants) {
         Some(Risk::Grants)
     } else {
         None
@@ -82,19 +71,12 @@ fn narrows_grants(condition: &Condition) -> bool {
             | "ForAllValues:StringEquals"
             | "ForAnyValue:StringEquals"
     );
-    let texts: Vec<String> = condition
-        .values
-        .iter()
-        .map(super::statement::Scalar::text)
-        .collect();
+    let texts: Vec<String> = condition.values.iter().map(super::statement::Scalar::text).collect();
     match condition.key.to_ascii_lowercase().as_str() {
-        "kms:grantisforawsresource" => {
-            operator == "Bool" && texts.iter().all(|text| text.eq_ignore_ascii_case("true"))
-        }
+        "kms:grantisforawsresource" => operator == "Bool" && texts.iter().all(|text| text.eq_ignore_ascii_case("true")),
         // With ForAnyValue one listed operation would be enough to pass any other along.
         "kms:grantoperations" => {
-            operator == "ForAllValues:StringEquals"
-                && !texts.iter().any(|text| text.contains(['*', '?']))
+            operator == "ForAllValues:StringEquals" && !texts.iter().any(|text| text.contains(['*', '?']))
         }
         "kms:granteeprincipal" | "kms:grantconstrainttype" | "kms:viaservice" => {
             positive && !texts.iter().any(|text| text == "*")

@@ -133,12 +133,7 @@ pub enum Scalar {
 impl PolicyDocument {
     /// A document of the current version with these statements.
     pub fn new(statements: Vec<Statement>) -> Self {
-        Self {
-            version: Some(CURRENT_VERSION.to_owned()),
-            id: None,
-            statements,
-            extra: Vec::new(),
-        }
+        Self { version: Some(CURRENT_VERSION.to_owned()), id: None, statements, extra: Vec::new() }
     }
 
     /// Whether policy variables (`${...}`) mean something in this document.
@@ -149,10 +144,7 @@ impl PolicyDocument {
 
 impl Statement {
     /// An Allow on this key (`Resource: "*"`) without Sid and conditions.
-    pub fn allow(
-        principals: Principals,
-        actions: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Self {
+    pub fn allow(principals: Principals, actions: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             sid: None,
             effect: Effect::Allow,
@@ -166,28 +158,16 @@ impl Statement {
 
     /// A name for messages: the Sid in quotes, or the position (from 1) when there is none.
     pub fn name(&self, position: usize) -> String {
-        self.sid.as_ref().map_or_else(
-            || format!("number {}", position + 1),
-            |sid| format!("'{sid}'"),
-        )
+        self.sid.as_ref().map_or_else(|| format!("number {}", position + 1), |sid| format!("'{sid}'"))
     }
 
     /// Whether a policy variable stands in a resource or a condition value.
     pub fn uses_variables(&self) -> bool {
-        let in_conditions = self
-            .conditions
-            .iter()
-            .flat_map(|condition| &condition.values)
-            .any(|value| match value {
-                Scalar::Text(text) => text.contains("${"),
-                Scalar::Bool(_) | Scalar::Number(_) => false,
-            });
-        in_conditions
-            || self
-                .resources
-                .patterns()
-                .iter()
-                .any(|pattern| pattern.contains("${"))
+        let in_conditions = self.conditions.iter().flat_map(|condition| &condition.values).any(|value| match value {
+            Scalar::Text(text) => text.contains("${"),
+            Scalar::Bool(_) | Scalar::Number(_) => false,
+        });
+        in_conditions || self.resources.patterns().iter().any(|pattern| pattern.contains("${"))
     }
 }
 
@@ -205,10 +185,7 @@ impl Principals {
     /// `{"AWS": [...]}`
     pub fn aws(values: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let values = values.into_iter().map(Into::into).collect();
-        Self::Only(PrincipalSet::Listed(vec![PrincipalGroup {
-            kind: PrincipalKind::Aws,
-            values,
-        }]))
+        Self::Only(PrincipalSet::Listed(vec![PrincipalGroup { kind: PrincipalKind::Aws, values }]))
     }
 
     /// Every listed value with its kind; `"*"` counts as an AWS principal `*`.
@@ -227,12 +204,7 @@ impl PrincipalSet {
             Self::Everyone => vec![(&PrincipalKind::Aws, "*")],
             Self::Listed(groups) => groups
                 .iter()
-                .flat_map(|group| {
-                    group
-                        .values
-                        .iter()
-                        .map(move |value| (&group.kind, value.as_str()))
-                })
+                .flat_map(|group| group.values.iter().map(move |value| (&group.kind, value.as_str())))
                 .collect(),
         }
     }
@@ -282,10 +254,7 @@ impl Condition {
         Self {
             operator: operator.into(),
             key: key.into(),
-            values: values
-                .into_iter()
-                .map(|value| Scalar::Text(value.into()))
-                .collect(),
+            values: values.into_iter().map(|value| Scalar::Text(value.into())).collect(),
         }
     }
 }

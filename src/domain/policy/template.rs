@@ -109,12 +109,7 @@ impl Authored {
     /// Marks a statement as ours.
     pub fn new(own: &Ownership, label: Label, source: Source, mut statement: Statement) -> Self {
         statement.sid = Some(own.sid(&label));
-        Self {
-            statement,
-            label,
-            source,
-            accept_risk: false,
-        }
+        Self { statement, label, source, accept_risk: false }
     }
 }
 
@@ -124,36 +119,15 @@ impl Authored {
 /// Source: <https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html#key-policy-default-allow-root-enable-iam>.
 pub fn root(own: &Ownership, account: &KeyAccount) -> Result<Authored, LabelError> {
     let statement = Statement::allow(Principals::aws([account.root_arn()]), ["kms:*"]);
-    Ok(Authored::new(
-        own,
-        Label::new(ROOT_LABEL)?,
-        Source::Root,
-        statement,
-    ))
+    Ok(Authored::new(own, Label::new(ROOT_LABEL)?, Source::Root, statement))
 }
 
 /// Names the operator's own principal (see [`lasting_principal`](super::principal::lasting_principal)), so that the lockout
 /// check and the daily management do not hang on IAM or on tags that are not yet visible.
-pub fn operator(
-    own: &Ownership,
-    principal: &str,
-    multi_region: bool,
-) -> Result<Authored, LabelError> {
-    let more: &[&str] = if multi_region {
-        &OPERATOR_REPLICATION_ACTIONS
-    } else {
-        &[]
-    };
-    let statement = Statement::allow(
-        Principals::aws([principal]),
-        OPERATOR_ACTIONS.iter().chain(more).copied(),
-    );
-    Ok(Authored::new(
-        own,
-        Label::new(OPERATOR_LABEL)?,
-        Source::Operator,
-        statement,
-    ))
+pub fn operator(own: &Ownership, principal: &str, multi_region: bool) -> Result<Authored, LabelError> {
+    let more: &[&str] = if multi_region { &OPERATOR_REPLICATION_ACTIONS } else { &[] };
+    let statement = Statement::allow(Principals::aws([principal]), OPERATOR_ACTIONS.iter().chain(more).copied());
+    Ok(Authored::new(own, Label::new(OPERATOR_LABEL)?, Source::Operator, statement))
 }
 
 /// Lets these users or roles administer the key; `None` when there are none.
@@ -162,22 +136,13 @@ pub fn administrators(own: &Ownership, arns: &[String]) -> Result<Option<Authore
         return Ok(None);
     };
     let statement = Statement::allow(principals, ADMINISTRATOR_ACTIONS);
-    Ok(Some(Authored::new(
-        own,
-        Label::new(ADMINISTRATORS_LABEL)?,
-        Source::Administrators,
-        statement,
-    )))
+    Ok(Some(Authored::new(own, Label::new(ADMINISTRATORS_LABEL)?, Source::Administrators, statement)))
 }
 
 /// One statement for all principals of a grant; `None` while no principal is known.
 ///
 /// Errors: a label that is no label, or that belongs to a statement of another kind.
-pub fn grant(
-    own: &Ownership,
-    grant: &Grant,
-    principals: &[String],
-) -> Result<Option<Authored>, LabelError> {
+pub fn grant(own: &Ownership, grant: &Grant, principals: &[String]) -> Result<Option<Authored>, LabelError> {
     let label = grant_label(grant)?;
     let Some(principals) = sorted_principals(principals) else {
         return Ok(None);
@@ -188,18 +153,10 @@ pub fn grant(
 }
 
 /// A statement that the user typed; `name` is a DNS label, a Sid in it is replaced.
-pub fn user(
-    own: &Ownership,
-    name: &str,
-    statement: Statement,
-    accept_risk: bool,
-) -> Result<Authored, LabelError> {
+pub fn user(own: &Ownership, name: &str, statement: Statement, accept_risk: bool) -> Result<Authored, LabelError> {
     let label = Label::of_name(USER_KIND, name)?;
     let authored = Authored::new(own, label, Source::User(name.to_owned()), statement);
-    Ok(Authored {
-        accept_risk,
-        ..authored
-    })
+    Ok(Authored { accept_risk, ..authored })
 }
 
 fn grant_label(grant: &Grant) -> Result<Label, LabelError> {
@@ -207,11 +164,7 @@ fn grant_label(grant: &Grant) -> Result<Label, LabelError> {
     let first = label.as_str().split(' ').next().unwrap_or_default();
     let taken = [ROOT_LABEL, OPERATOR_LABEL, ADMINISTRATORS_LABEL].contains(&label.as_str())
         || [USER_KIND, DOCUMENT_KIND].contains(&first);
-    if taken {
-        Err(LabelError::taken(&label))
-    } else {
-        Ok(label)
-    }
+    if taken { Err(LabelError::taken(&label)) } else { Ok(label) }
 }
 
 /// Sorted and without duplicates, so that the same set always gives the same text.

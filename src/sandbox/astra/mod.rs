@@ -99,14 +99,8 @@ pub struct Org {
 }
 
 /// All that a token of the sandbox can be allowed to do, in the vendor's words.
-pub const PERMISSIONS: [&str; 6] = [
-    "org-cmk-read",
-    "org-cmk-write",
-    "org-db-create",
-    "org-db-view",
-    "org-db-terminate",
-    "org-db-expand",
-];
+pub const PERMISSIONS: [&str; 6] =
+    ["org-cmk-read", "org-cmk-write", "org-db-create", "org-db-view", "org-db-terminate", "org-db-expand"];
 
 /// An application token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -130,40 +124,19 @@ fn refused(status: u16, message: impl Into<String>) -> ServiceError {
 impl World {
     /// The DevOps API as a token (`AstraCS:...`) calls it.
     pub fn astra(&mut self, token: &str) -> Astra<'_> {
-        Astra {
-            world: self,
-            token: token.into(),
-        }
+        Astra { world: self, token: token.into() }
     }
 
     /// Adds an organization that has no token yet.
-    pub fn add_astra_org(
-        &mut self,
-        id: &str,
-        regions: BTreeMap<String, AstraRegion>,
-        settings: OrgSettings,
-    ) {
-        let org = Org {
-            settings,
-            regions,
-            ..Org::default()
-        };
+    pub fn add_astra_org(&mut self, id: &str, regions: BTreeMap<String, AstraRegion>, settings: OrgSettings) {
+        let org = Org { settings, regions, ..Org::default() };
         self.astra.insert(id.to_owned(), Versioned::new(org));
     }
 
     /// Adds a token, or changes what it may do; no permissions named means all of them.
-    pub fn set_astra_token(
-        &mut self,
-        token: &str,
-        org: &str,
-        permissions: Option<BTreeSet<String>>,
-    ) {
-        let permissions =
-            permissions.unwrap_or_else(|| PERMISSIONS.iter().map(|p| (*p).to_owned()).collect());
-        let token_value = Token {
-            org: org.to_owned(),
-            permissions,
-        };
+    pub fn set_astra_token(&mut self, token: &str, org: &str, permissions: Option<BTreeSet<String>>) {
+        let permissions = permissions.unwrap_or_else(|| PERMISSIONS.iter().map(|p| (*p).to_owned()).collect());
+        let token_value = Token { org: org.to_owned(), permissions };
         Arc::make_mut(&mut self.tokens).insert(token.to_owned(), token_value);
     }
 
@@ -183,18 +156,12 @@ impl World {
     }
 
     fn org(&self, id: &str, at_ms: i64) -> Result<&Org, ServiceError> {
-        self.astra
-            .get(id)
-            .map(|org| org.at(at_ms))
-            .ok_or_else(|| refused(404, "organization not found"))
+        self.astra.get(id).map(|org| org.at(at_ms)).ok_or_else(|| refused(404, "organization not found"))
     }
 
     fn org_to_change(&mut self, id: &str) -> Result<&mut Org, ServiceError> {
         let (now_ms, keep_ms) = (self.now_ms, self.keep_ms());
-        let org = self
-            .astra
-            .get_mut(id)
-            .ok_or_else(|| refused(404, "organization not found"))?;
+        let org = self.astra.get_mut(id).ok_or_else(|| refused(404, "organization not found"))?;
         Ok(org.change(now_ms, keep_ms))
     }
 }
@@ -212,13 +179,7 @@ impl Org {
 
     /// Registers a key as if somebody else had done it earlier.
     pub fn preregister(&mut self, kind: DatabaseType, region: &str, arn: &str, at_ms: i64) {
-        self.registrations.insert(
-            (kind, region.to_owned()),
-            Registration {
-                arn: arn.to_owned(),
-                at_ms,
-            },
-        );
+        self.registrations.insert((kind, region.to_owned()), Registration { arn: arn.to_owned(), at_ms });
     }
 
     /// Forgets a registration, as support can.
@@ -253,13 +214,9 @@ impl Astra<'_> {
             resource: resource.into(),
         };
         self.world.perform(call, |world, at_ms| {
-            let token =
-                token.ok_or_else(|| refused(401, "invalid or missing application token"))?;
+            let token = token.ok_or_else(|| refused(401, "invalid or missing application token"))?;
             if permission.is_some_and(|p| !token.permissions.contains(p)) {
-                let text = format!(
-                    "the token lacks the permission {}",
-                    permission.unwrap_or_default()
-                );
+                let text = format!("the token lacks the permission {}", permission.unwrap_or_default());
                 return Err(refused(missing_status, text));
             }
             body(world, &token.org, at_ms)
@@ -268,12 +225,6 @@ impl Astra<'_> {
 
     /// `GET /v2/currentOrg`: the organization of the token.
     pub fn current_org(&mut self) -> Result<String, Failure> {
-        self.perform(
-            "GetCurrentOrganization",
-            Access::Read,
-            ("", ""),
-            (None, 403),
-            |_, org, _| Ok(org.to_owned()),
-        )
+        self.perform("GetCurrentOrganization", Access::Read, ("", ""), (None, 403), |_, org, _| Ok(org.to_owned()))
     }
 }

@@ -55,16 +55,9 @@ impl StoredDatacenter {
 
     /// Its status at this moment.
     pub fn status(&self, now_ms: i64) -> &'static str {
-        let (age, takes) = (
-            now_ms - self.created_at_ms,
-            self.ready_at_ms - self.created_at_ms,
-        );
+        let (age, takes) = (now_ms - self.created_at_ms, self.ready_at_ms - self.created_at_ms);
         if let Some(at) = self.terminated_at_ms {
-            if at <= now_ms {
-                "TERMINATED"
-            } else {
-                "TERMINATING"
-            }
+            if at <= now_ms { "TERMINATED" } else { "TERMINATING" }
         } else if age * 3 < takes {
             "PENDING"
         } else if self.failed.is_some() {
@@ -81,17 +74,9 @@ impl StoredDatabase {
     /// Its status at this moment.
     pub fn status(&self, now_ms: i64) -> &'static str {
         if let Some((_, over)) = self.terminated_ms {
-            return if over <= now_ms {
-                "TERMINATED"
-            } else {
-                "TERMINATING"
-            };
+            return if over <= now_ms { "TERMINATED" } else { "TERMINATING" };
         }
-        let mut regions = self
-            .datacenters
-            .iter()
-            .filter(|d| !d.gone(now_ms))
-            .map(|d| d.status(now_ms));
+        let mut regions = self.datacenters.iter().filter(|d| !d.gone(now_ms)).map(|d| d.status(now_ms));
         let primary = regions.next().unwrap_or("ERROR");
         if primary != "ACTIVE" {
             return primary;
@@ -109,10 +94,7 @@ impl StoredDatabase {
     pub(super) fn shown(&self, org: &str, now_ms: i64) -> Database {
         let status = self.status(now_ms);
         let shown = |d: &StoredDatacenter| self.datacenter(d, now_ms);
-        let failed = self
-            .datacenters
-            .iter()
-            .find_map(|d| d.failed.clone().filter(|_| d.status(now_ms) == "ERROR"));
+        let failed = self.datacenters.iter().find_map(|d| d.failed.clone().filter(|_| d.status(now_ms) == "ERROR"));
         Database {
             id: self.id.clone(),
             org_id: org.to_owned(),
@@ -124,24 +106,14 @@ impl StoredDatabase {
                 tier: self.asked.tier.clone(),
                 capacity_units: self.asked.capacity_units,
                 region: self.asked.region.clone(),
-                datacenters: self
-                    .datacenters
-                    .iter()
-                    .filter(|d| !d.gone(now_ms))
-                    .map(shown)
-                    .collect(),
+                datacenters: self.datacenters.iter().filter(|d| !d.gone(now_ms)).map(shown).collect(),
                 db_type: self.asked.db_type.clone(),
             },
             creation_time: rfc3339(self.created_at_ms),
             termination_time: self.terminated_ms.map(|(asked, _)| rfc3339(asked)),
             status: status.into(),
             available_actions: match status {
-                "ACTIVE" => vec![
-                    "getCreds",
-                    "addDatacenters",
-                    "terminateDatacenter",
-                    "terminate",
-                ],
+                "ACTIVE" => vec!["getCreds", "addDatacenters", "terminateDatacenter", "terminate"],
                 "TERMINATING" | "TERMINATED" => vec![],
                 _ => vec!["terminate"],
             },
@@ -156,12 +128,7 @@ impl StoredDatabase {
             tier: self.asked.tier.clone(),
             cloud_provider: "AWS",
             region: d.region.clone(),
-            status: if self.terminated_ms.is_some() {
-                self.status(now_ms)
-            } else {
-                d.status(now_ms)
-            }
-            .into(),
+            status: if self.terminated_ms.is_some() { self.status(now_ms) } else { d.status(now_ms) }.into(),
             capacity_units: self.asked.capacity_units,
         }
     }
@@ -176,20 +143,9 @@ impl World {
     }
 
     /// Deploys a region now: with the key registered at this moment, or without any.
-    pub(super) fn deploy(
-        &self,
-        org: &Org,
-        kind: DatabaseType,
-        id: String,
-        region: &str,
-    ) -> StoredDatacenter {
-        let key = org
-            .registrations
-            .get(&(kind, region.to_owned()))
-            .map(|r| r.arn.clone());
-        let trouble = key
-            .as_ref()
-            .and_then(|arn| self.vendor_refusal(org, kind, region, arn));
+    pub(super) fn deploy(&self, org: &Org, kind: DatabaseType, id: String, region: &str) -> StoredDatacenter {
+        let key = org.registrations.get(&(kind, region.to_owned())).map(|r| r.arn.clone());
+        let trouble = key.as_ref().and_then(|arn| self.vendor_refusal(org, kind, region, arn));
         StoredDatacenter {
             id,
             region: region.to_owned(),
@@ -203,13 +159,7 @@ impl World {
     }
 
     /// Why the vendor can't use a key, if so. Each database may use another of the vendor's accounts.
-    fn vendor_refusal(
-        &self,
-        org: &Org,
-        kind: DatabaseType,
-        region: &str,
-        arn: &str,
-    ) -> Option<String> {
+    fn vendor_refusal(&self, org: &Org, kind: DatabaseType, region: &str, arn: &str) -> Option<String> {
         let Some(key) = self.key_by_arn(arn) else {
             return Some(format!("key {arn} was not found"));
         };
@@ -222,30 +172,11 @@ impl World {
             DatabaseType::Serverless => &offered.serverless_accounts,
         };
         let account = accounts.get(org.databases.len() % accounts.len().max(1))?;
-        let role = format!(
-            "arn:aws:iam::{account}:role/{}",
-            org.settings.principal_role
-        );
-        let vendor = Identity {
-            account: account.clone(),
-            arn: role,
-            session: None,
-        };
+        let role = format!("arn:aws:iam::{account}:role/{}", org.settings.principal_role);
+        let vendor = Identity { account: account.clone(), arn: role, session: None };
         let owner = arn_parts(arn).map_or("", |p| p[4]);
-        let needed = [
-            "kms:DescribeKey",
-            "kms:Encrypt",
-            "kms:Decrypt",
-            "kms:GenerateDataKey",
-        ];
-        let refused = needed
-            .into_iter()
-            .find(|action| !key.policy.allows(&self.iam, &vendor, owner, action));
-        refused.map(|action| {
-            format!(
-                "{} is not authorized to perform {action} on {arn}",
-                vendor.arn
-            )
-        })
+        let needed = ["kms:DescribeKey", "kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey"];
+        let refused = needed.into_iter().find(|action| !key.policy.allows(&self.iam, &vendor, owner, action));
+        refused.map(|action| format!("{} is not authorized to perform {action} on {arn}", vendor.arn))
     }
 }

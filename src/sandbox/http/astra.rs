@@ -19,32 +19,16 @@ struct Good {
 }
 
 fn ok(body: Value) -> Good {
-    Good {
-        status: 200,
-        location: None,
-        body: Some(body),
-    }
+    Good { status: 200, location: None, body: Some(body) }
 }
 
 fn empty(status: u16) -> Good {
-    Good {
-        status,
-        location: None,
-        body: None,
-    }
+    Good { status, location: None, body: None }
 }
 
 pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
-    let header = parts
-        .headers
-        .get("authorization")
-        .and_then(|h| h.to_str().ok())
-        .unwrap_or_default();
-    let token = header
-        .strip_prefix("Bearer ")
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
+    let header = parts.headers.get("authorization").and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let token = header.strip_prefix("Bearer ").unwrap_or_default().trim().to_owned();
     let (result, travel) = shared.answer(|world| route(&mut world.astra(&token), parts, body));
     let response = match result {
         Ok(good) => Some(written(good)),
@@ -60,18 +44,11 @@ fn written(good: Good) -> Response<Body> {
     if let Some(location) = &good.location {
         headers.push(("location", location));
     }
-    respond(
-        good.status,
-        &headers,
-        good.body.map(|b| b.to_string()).unwrap_or_default(),
-    )
+    respond(good.status, &headers, good.body.map(|b| b.to_string()).unwrap_or_default())
 }
 
 fn error_response(error: &ServiceError) -> Response<Body> {
-    let number = error
-        .code
-        .parse::<u64>()
-        .map_or_else(|_| json!(error.code), |n| json!(n));
+    let number = error.code.parse::<u64>().map_or_else(|_| json!(error.code), |n| json!(n));
     let body = json!({"errors": [{"ID": number, "message": error.message}]}).to_string();
     let retry_after = error.retry_after_s.map(|s| s.to_string());
     let mut headers = vec![("content-type", "application/json")];
@@ -90,9 +67,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ServiceError> {
 }
 
 fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, ServiceError> {
-    Query::try_from_uri(&parts.uri)
-        .map(|Query(q)| q)
-        .map_err(|e| refused(400, e.to_string()))
+    Query::try_from_uri(&parts.uri).map(|Query(q)| q).map_err(|e| refused(400, e.to_string()))
 }
 
 #[derive(serde::Deserialize)]
@@ -104,11 +79,7 @@ struct All {
 fn route(astra: &mut Astra<'_>, parts: &Parts, body: &[u8]) -> Result<Good, Failure> {
     let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
     let kind = |classic: bool| {
-        if classic {
-            DatabaseType::Classic
-        } else {
-            DatabaseType::Serverless
-        }
+        if classic { DatabaseType::Classic } else { DatabaseType::Serverless }
     };
     Ok(match (parts.method.as_str(), path.as_slice()) {
         ("GET", ["v2", "currentOrg"]) => ok(json!({"id": astra.current_org()?})),
@@ -120,98 +91,44 @@ fn route(astra: &mut Astra<'_>, parts: &Parts, body: &[u8]) -> Result<Good, Fail
         ("GET", ["v2", "kms", "provider", provider, "region", region]) => {
             ok(json!(astra.key(kind(false), provider, region)?))
         }
-        (
-            "GET",
-            [
-                "v2",
-                "kms",
-                "classic",
-                "provider",
-                provider,
-                "region",
-                region,
-            ],
-        ) => ok(json!(astra.key(kind(true), provider, region)?)),
-        (
-            "GET",
-            [
-                "v2",
-                "kms",
-                "provider",
-                provider,
-                "region",
-                region,
-                "accounts",
-            ],
-        ) => ok(json!(astra.accounts(kind(false), provider, region)?)),
-        (
-            "GET",
-            [
-                "v2",
-                "kms",
-                "classic",
-                "provider",
-                provider,
-                "region",
-                region,
-                "accounts",
-            ],
-        ) => ok(json!(astra.accounts(kind(true), provider, region)?)),
-        ("GET", ["v2", "availableRegions"]) => ok(available_regions(&astra.regions(kind(true))?)),
-        ("GET", ["v2", "regions", "serverless"]) => {
-            ok(serverless_regions(&astra.regions(kind(false))?))
+        ("GET", ["v2", "kms", "classic", "provider", provider, "region", region]) => {
+            ok(json!(astra.key(kind(true), provider, region)?))
         }
+        ("GET", ["v2", "kms", "provider", provider, "region", region, "accounts"]) => {
+            ok(json!(astra.accounts(kind(false), provider, region)?))
+        }
+        ("GET", ["v2", "kms", "classic", "provider", provider, "region", region, "accounts"]) => {
+            ok(json!(astra.accounts(kind(true), provider, region)?))
+        }
+        ("GET", ["v2", "availableRegions"]) => ok(available_regions(&astra.regions(kind(true))?)),
+        ("GET", ["v2", "regions", "serverless"]) => ok(serverless_regions(&astra.regions(kind(false))?)),
         _ => return databases(astra, parts, &path, body),
     })
 }
 
-fn databases(
-    astra: &mut Astra<'_>,
-    parts: &Parts,
-    path: &[&str],
-    body: &[u8],
-) -> Result<Good, Failure> {
+fn databases(astra: &mut Astra<'_>, parts: &Parts, path: &[&str], body: &[u8]) -> Result<Good, Failure> {
     Ok(match (parts.method.as_str(), path) {
-        ("GET", ["v2", "databases"]) => ok(json!(
-            astra.list_databases(&query::<ListDatabases>(parts)?)?
-        )),
+        ("GET", ["v2", "databases"]) => ok(json!(astra.list_databases(&query::<ListDatabases>(parts)?)?)),
         ("POST", ["v2", "databases"]) => {
             let id = astra.create_database(&parse(body)?)?;
-            Good {
-                location: Some(id),
-                ..empty(201)
-            }
+            Good { location: Some(id), ..empty(201) }
         }
         ("GET", ["v2", "databases", id]) => ok(json!(astra.database(id)?)),
         ("POST", ["v2", "databases", id, "terminate"]) => {
             astra.terminate_database(id)?;
             empty(202)
         }
-        ("GET", ["v2", "databases", id, "datacenters"]) => {
-            ok(json!(astra.datacenters(id, query::<All>(parts)?.all)?))
-        }
+        ("GET", ["v2", "databases", id, "datacenters"]) => ok(json!(astra.datacenters(id, query::<All>(parts)?.all)?)),
         ("POST", ["v2", "databases", id, "datacenters"]) => {
             astra.add_datacenters(id, &parse::<Vec<_>>(body)?)?;
             empty(201)
         }
-        (
-            "POST",
-            [
-                "v2",
-                "databases",
-                id,
-                "datacenters",
-                datacenter,
-                "terminate",
-            ],
-        ) => {
+        ("POST", ["v2", "databases", id, "datacenters", datacenter, "terminate"]) => {
             astra.terminate_datacenter(id, datacenter)?;
             empty(202)
         }
         (method, _) => {
-            return Err(
-                refused(404, format!("no such call: {method} {}", parts.uri.path())).into(),
-            );
+            return Err(refused(404, format!("no such call: {method} {}", parts.uri.path())).into());
         }
     })
 }

@@ -43,7 +43,11 @@ struct Paged {
 }
 
 fn required(value: Option<String>, name: &str) -> Result<String, ServiceError> {
-    value.ok_or_else(|| ServiceError::validation(format!("1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null")))
+    value.ok_or_else(|| {
+        ServiceError::validation(format!(
+            "1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null"
+        ))
+    })
 }
 
 pub(super) fn call(kms: &mut Kms<'_>, operation: &str, body: &[u8]) -> Result<Value, Failure> {
@@ -73,12 +77,9 @@ pub(super) fn call(kms: &mut Kms<'_>, operation: &str, body: &[u8]) -> Result<Va
         }
         "UpdatePrimaryRegion" => {
             let i: OnKey = parse(body)?;
-            kms.update_primary_region(&i.key_id, &required(i.primary_region, "primaryRegion")?)
-                .map(done)?
+            kms.update_primary_region(&i.key_id, &required(i.primary_region, "primaryRegion")?).map(done)?
         }
-        "DeleteAlias" => kms
-            .delete_alias(&parse::<OnAlias>(body)?.alias_name)
-            .map(done)?,
+        "DeleteAlias" => kms.delete_alias(&parse::<OnAlias>(body)?.alias_name).map(done)?,
         _ => on_key(kms, operation, body)?,
     })
 }
@@ -115,27 +116,20 @@ fn on_key(kms: &mut Kms<'_>, operation: &str, body: &[u8]) -> Result<Value, Fail
         }
         "PutKeyPolicy" => {
             let policy = required(i.policy, "policy")?;
-            kms.put_key_policy(
-                key,
-                i.policy_name.as_deref(),
-                &policy,
-                i.bypass_policy_lockout_safety_check,
-            )
-            .map(done)?
+            kms.put_key_policy(key, i.policy_name.as_deref(), &policy, i.bypass_policy_lockout_safety_check)
+                .map(done)?
         }
         "ListKeyPolicies" => {
             json!({"PolicyNames": kms.list_key_policies(key)?, "Truncated": false})
         }
         "EnableKey" => kms.enable_key(key).map(done)?,
         "DisableKey" => kms.disable_key(key).map(done)?,
-        "EnableKeyRotation" => kms
-            .enable_key_rotation(key, i.rotation_period_in_days)
-            .map(done)?,
+        "EnableKeyRotation" => kms.enable_key_rotation(key, i.rotation_period_in_days).map(done)?,
         "DisableKeyRotation" => kms.disable_key_rotation(key).map(done)?,
         "GetKeyRotationStatus" => json!(kms.get_key_rotation_status(key)?),
-        "UpdateKeyDescription" => kms
-            .update_key_description(key, &required(i.description, "description")?)
-            .map(done)?,
+        "UpdateKeyDescription" => {
+            kms.update_key_description(key, &required(i.description, "description")?).map(done)?
+        }
         "TagResource" => kms.tag_resource(key, &i.tags).map(done)?,
         "UntagResource" => kms.untag_resource(key, &i.tag_keys).map(done)?,
         "ListResourceTags" => json!(kms.list_resource_tags(key, i.limit, i.marker.as_deref())?),

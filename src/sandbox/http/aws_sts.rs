@@ -11,18 +11,10 @@ use crate::sandbox::ident::rfc3339;
 use crate::sandbox::sts::AssumeRole;
 use crate::sandbox::world::World;
 
-pub(super) fn call(
-    world: &mut World,
-    parts: &Parts,
-    body: &[u8],
-    request_id: &str,
-) -> Result<String, Failure> {
+pub(super) fn call(world: &mut World, parts: &Parts, body: &[u8], request_id: &str) -> Result<String, Failure> {
     let text = String::from_utf8_lossy(body);
-    let form: BTreeMap<String, String> = text
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(k, v)| (decode(k), decode(v)))
-        .collect();
+    let form: BTreeMap<String, String> =
+        text.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect();
     let action = form.get("Action").map_or("", String::as_str);
     let (who, region) = caller(world, parts, true)?;
     let mut out = String::new();
@@ -66,12 +58,7 @@ pub(super) fn call(
             );
         }
         other => {
-            return Err(ServiceError::new(
-                400,
-                "InvalidAction",
-                format!("Could not find operation {other}"),
-            )
-            .into());
+            return Err(ServiceError::new(400, "InvalidAction", format!("Could not find operation {other}")).into());
         }
     }
     Ok(format!(
@@ -88,9 +75,7 @@ fn decode(text: &str) -> String {
             b'+' => out.push(b' '),
             b'%' => {
                 let digits: Vec<u8> = bytes.by_ref().take(2).collect();
-                let value = std::str::from_utf8(&digits)
-                    .ok()
-                    .and_then(|d| u8::from_str_radix(d, 16).ok());
+                let value = std::str::from_utf8(&digits).ok().and_then(|d| u8::from_str_radix(d, 16).ok());
                 out.push(value.unwrap_or(b'?'));
             }
             other => out.push(other),

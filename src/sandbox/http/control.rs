@@ -39,19 +39,14 @@ struct From {
 }
 
 /// What there is, for those who ask for something else.
-const CALLS: &str =
-    "GET POST DELETE /faults, GET POST /clock, GET DELETE /log, GET /state, POST /world";
+const CALLS: &str = "GET POST DELETE /faults, GET POST /clock, GET DELETE /log, GET /state, POST /world";
 
 pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
     let (status, value) = match route(shared, parts, body) {
         Ok(value) => (200, value),
         Err((status, text)) => (status, json!({"error": text})),
     };
-    Reply::now(respond(
-        status,
-        &[("content-type", "application/json")],
-        value.to_string(),
-    ))
+    Reply::now(respond(status, &[("content-type", "application/json")], value.to_string()))
 }
 
 fn route(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<Value, (u16, String)> {
@@ -76,8 +71,7 @@ fn route(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<Value, (u16, Str
             json!({"now_ms": shared.with(|w| w.now_ms())})
         }
         ("GET", "/log") => {
-            let Query(from) =
-                Query::<From>::try_from_uri(&parts.uri).map_err(|e| (400, e.to_string()))?;
+            let Query(from) = Query::<From>::try_from_uri(&parts.uri).map_err(|e| (400, e.to_string()))?;
             shared.with(|w| {
                 let wanted = w.log().iter().filter(|e| e.seq > from.after);
                 json!(wanted.map(|e| &**e).collect::<Vec<_>>())
@@ -90,16 +84,11 @@ fn route(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<Value, (u16, Str
         ("GET", "/state") => shared.with(|w| w.dump()),
         ("POST", "/world") => {
             let command: Command = serde_json::from_slice(body).map_err(bad)?;
-            shared
-                .with(|w| w.command(command))
-                .map_err(|text| (404, text))?;
+            shared.with(|w| w.command(command)).map_err(|text| (404, text))?;
             json!({})
         }
         (method, path) => {
-            return Err((
-                404,
-                format!("no such control call: {method} {path}; there are {CALLS}"),
-            ));
+            return Err((404, format!("no such control call: {method} {path}; there are {CALLS}")));
         }
     })
 }

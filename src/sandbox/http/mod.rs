@@ -97,16 +97,11 @@ struct SimulatedClock {
 impl SimulatedClock {
     fn now_ms(&self) -> i64 {
         let elapsed = i64::try_from(self.real.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.simulated_ms
-            .saturating_add(elapsed.saturating_mul(self.per_mille) / 1000)
+        self.simulated_ms.saturating_add(elapsed.saturating_mul(self.per_mille) / 1000)
     }
 
     fn restart(&mut self, simulated_ms: i64, per_mille: i64) {
-        *self = Self {
-            real: Instant::now(),
-            simulated_ms,
-            per_mille,
-        };
+        *self = Self { real: Instant::now(), simulated_ms, per_mille };
     }
 }
 
@@ -114,11 +109,7 @@ impl Shared {
     fn new(mut world: World) -> Self {
         world.record(true);
         world.link.wire = true;
-        let clock = SimulatedClock {
-            real: Instant::now(),
-            simulated_ms: world.now_ms,
-            per_mille: 1000,
-        };
+        let clock = SimulatedClock { real: Instant::now(), simulated_ms: world.now_ms, per_mille: 1000 };
         Self(Arc::new(Mutex::new(Timed { world, clock })))
     }
 
@@ -134,9 +125,7 @@ impl Shared {
     pub fn advance(&self, ms: i64) {
         let mut timed = self.lock();
         let (now_ms, per_mille) = (timed.clock.now_ms(), timed.clock.per_mille);
-        timed
-            .clock
-            .restart(now_ms.saturating_add(ms.max(0)), per_mille);
+        timed.clock.restart(now_ms.saturating_add(ms.max(0)), per_mille);
     }
 
     /// Sets how fast simulated time runs: 1.0 is real time, 0.0 stands still.
@@ -159,13 +148,7 @@ impl Shared {
             world.link.partial = false;
             let result = act(world);
             let delay = Duration::from_millis(std::mem::take(&mut world.link.delay_ms));
-            (
-                result,
-                Travel {
-                    delay,
-                    partial: std::mem::take(&mut world.link.partial),
-                },
-            )
+            (result, Travel { delay, partial: std::mem::take(&mut world.link.partial) })
         })
     }
 }
@@ -173,14 +156,9 @@ impl Shared {
 /// Serves a world on loopback until [`Running::shutdown`], or until the runtime ends.
 pub async fn serve(options: Options) -> io::Result<Running> {
     let world = options.world.unwrap_or_else(|| {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(0);
-        let settings = options.settings.unwrap_or_else(|| Settings {
-            quotas: Quotas::Aws,
-            ..Settings::default()
-        });
+        let settings = options.settings.unwrap_or_else(|| Settings { quotas: Quotas::Aws, ..Settings::default() });
         World::sandbox(now_ms, settings)
     });
     let shared = Shared::new(world);
@@ -188,34 +166,14 @@ pub async fn serve(options: Options) -> io::Result<Running> {
     let aws = TcpListener::bind(("127.0.0.1", options.aws_port)).await?;
     let astra = TcpListener::bind(("127.0.0.1", options.astra_port)).await?;
     let control = TcpListener::bind(("127.0.0.1", options.control_port)).await?;
-    let url = |listener: &TcpListener| {
-        listener
-            .local_addr()
-            .map(|a: SocketAddr| format!("http://{a}"))
-    };
-    let addresses = Addresses {
-        aws: url(&aws)?,
-        astra: url(&astra)?,
-        control: url(&control)?,
-    };
-    let state = |kind| Front {
-        shared: shared.clone(),
-        kind,
-    };
-    let tasks = [
-        (aws, Kind::Aws),
-        (astra, Kind::Astra),
-        (control, Kind::Control),
-    ]
-    .into_iter()
-    .map(|(listener, kind)| tokio::spawn(listen(listener, state(kind), stopped.clone())))
-    .collect();
-    Ok(Running {
-        addresses,
-        shared,
-        stop,
-        tasks,
-    })
+    let url = |listener: &TcpListener| listener.local_addr().map(|a: SocketAddr| format!("http://{a}"));
+    let addresses = Addresses { aws: url(&aws)?, astra: url(&astra)?, control: url(&control)? };
+    let state = |kind| Front { shared: shared.clone(), kind };
+    let tasks = [(aws, Kind::Aws), (astra, Kind::Astra), (control, Kind::Control)]
+        .into_iter()
+        .map(|(listener, kind)| tokio::spawn(listen(listener, state(kind), stopped.clone())))
+        .collect();
+    Ok(Running { addresses, shared, stop, tasks })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -231,11 +189,7 @@ struct Front {
     kind: Kind,
 }
 
-async fn listen(
-    listener: TcpListener,
-    front: Front,
-    mut stopped: watch::Receiver<bool>,
-) -> io::Result<()> {
+async fn listen(listener: TcpListener, front: Front, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     let app = Router::new().fallback(handle).with_state(front);
     let service = app.into_make_service_with_connect_info::<Cut>();
     axum::serve(CutListener(listener), service)
@@ -263,18 +217,11 @@ struct Travel {
 
 impl Reply {
     fn now(response: Response<Body>) -> Self {
-        Self {
-            response: Some(response),
-            travel: Travel::default(),
-        }
+        Self { response: Some(response), travel: Travel::default() }
     }
 }
 
-async fn handle(
-    State(front): State<Front>,
-    ConnectInfo(cut): ConnectInfo<Cut>,
-    request: Request,
-) -> Response<Body> {
+async fn handle(State(front): State<Front>, ConnectInfo(cut): ConnectInfo<Cut>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     // Far above what any of these APIs accepts.
     let Ok(body) = axum::body::to_bytes(body, 1 << 20).await else {

@@ -43,8 +43,7 @@ impl AliasIndex {
     pub(super) fn insert(&mut self, name: &str, alias: Alias) {
         self.remove(name);
         let name: Arc<str> = name.into();
-        self.by_key
-            .insert((alias.key_id.as_str().into(), Arc::clone(&name)));
+        self.by_key.insert((alias.key_id.as_str().into(), Arc::clone(&name)));
         self.by_name.insert(name, Arc::new(alias));
     }
 
@@ -56,10 +55,7 @@ impl AliasIndex {
 
     /// Removes the names of a key.
     pub(super) fn remove_of_key(&mut self, key_id: &str) {
-        let names: Vec<String> = self
-            .of_key(key_id)
-            .map(|(name, _)| name.to_owned())
-            .collect();
+        let names: Vec<String> = self.of_key(key_id).map(|(name, _)| name.to_owned()).collect();
         for name in names {
             self.remove(&name);
         }

@@ -93,15 +93,8 @@ impl Kms<'_> {
                     format!("Key {} has the most aliases allowed", target.arn),
                 ));
             }
-            let alias = Alias {
-                key_id: target.id,
-                created_at_ms: now_ms,
-                updated_at_ms: now_ms,
-            };
-            world
-                .home(&who.account, &region)
-                .aliases
-                .insert(name, alias);
+            let alias = Alias { key_id: target.id, created_at_ms: now_ms, updated_at_ms: now_ms };
+            world.home(&who.account, &region).aliases.insert(name, alias);
             Ok(())
         })
     }
@@ -114,10 +107,7 @@ impl Kms<'_> {
             checked_name(name)?;
             let home = world.present(&who.account, &region);
             let Some(old) = home.and_then(|r| r.aliases.get(name)).cloned() else {
-                return Err(not_found(format!(
-                    "Alias {} is not found.",
-                    kms_arn(&who.account, &region, name)
-                )));
+                return Err(not_found(format!("Alias {} is not found.", kms_arn(&who.account, &region, name))));
             };
             let id = own_key_id(&who, &region, key)?;
             let target = world.writable_key(&who, &region, id, "UpdateAlias")?;
@@ -126,15 +116,8 @@ impl Kms<'_> {
             }
             Needs::NotPending.check(&target)?;
             world.link.touched = Some(target.arn);
-            let alias = Alias {
-                key_id: target.id,
-                updated_at_ms: now_ms,
-                ..old
-            };
-            world
-                .home(&who.account, &region)
-                .aliases
-                .insert(name, alias);
+            let alias = Alias { key_id: target.id, updated_at_ms: now_ms, ..old };
+            world.home(&who.account, &region).aliases.insert(name, alias);
             Ok(())
         })
     }
@@ -147,10 +130,7 @@ impl Kms<'_> {
             checked_name(name)?;
             let home = world.present(&who.account, &region);
             let Some(old) = home.and_then(|r| r.aliases.get(name)) else {
-                return Err(not_found(format!(
-                    "Alias {} is not found.",
-                    kms_arn(&who.account, &region, name)
-                )));
+                return Err(not_found(format!("Alias {} is not found.", kms_arn(&who.account, &region, name))));
             };
             if let Some(source) = home_key(home, &old.key_id) {
                 authorize(world, &source, &who, "DeleteAlias")?;
@@ -171,10 +151,7 @@ impl Kms<'_> {
         let (who, region) = (self.who.clone(), self.region.clone());
         self.world.perform(call, |world, at_ms| {
             let empty = KmsRegion::default();
-            let view = world
-                .kms
-                .get(&(who.account.clone(), region.clone()))
-                .map_or(&empty, |r| r.at(at_ms));
+            let view = world.kms.get(&(who.account.clone(), region.clone())).map_or(&empty, |r| r.at(at_ms));
             let id = key.map(|k| own_key_id(&who, &region, k)).transpose()?;
             if let Some(id) = id {
                 super::find(view, &who, &region, id)?;
@@ -190,11 +167,7 @@ impl Kms<'_> {
                 created_at_ms: alias.created_at_ms,
                 updated_at_ms: alias.updated_at_ms,
             });
-            Ok(AliasPage {
-                aliases: aliases.collect(),
-                truncated: next_marker.is_some(),
-                next_marker,
-            })
+            Ok(AliasPage { aliases: aliases.collect(), truncated: next_marker.is_some(), next_marker })
         })
     }
 }

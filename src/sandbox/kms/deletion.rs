@@ -12,11 +12,7 @@ pub struct ScheduledDeletion {
     /// Key ARN.
     pub key_id: String,
     /// ms since the epoch, absent while replicas exist; seconds on the wire.
-    #[serde(
-        rename = "DeletionDate",
-        serialize_with = "maybe_seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "DeletionDate", serialize_with = "maybe_seconds", skip_serializing_if = "Option::is_none")]
     pub deletion_at_ms: Option<i64>,
     /// `PendingDeletion`, or `PendingReplicaDeletion` of a primary with replicas.
     pub key_state: KeyState,
@@ -26,11 +22,7 @@ pub struct ScheduledDeletion {
 
 impl Kms<'_> {
     /// The key is unusable at once and gone after the window (7 to 30 days, default 30).
-    pub fn schedule_key_deletion(
-        &mut self,
-        key: &str,
-        window_days: Option<i32>,
-    ) -> Result<ScheduledDeletion, Failure> {
+    pub fn schedule_key_deletion(&mut self, key: &str, window_days: Option<i32>) -> Result<ScheduledDeletion, Failure> {
         self.alter("ScheduleKeyDeletion", key, Needs::NotPending, |world, key| {
             let days = window_days.unwrap_or(30);
             if !(7..=30).contains(&days) {

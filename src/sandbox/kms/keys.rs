@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::tags::{Tag, checked_tags};
 use super::{
-    Alias, Key, KeyState, Kms, KmsRegion, Needs, access_denied, authorize, find, invalid_arn,
-    maybe_seconds, not_found, page, seconds,
+    Alias, Key, KeyState, Kms, KmsRegion, Needs, access_denied, authorize, find, invalid_arn, maybe_seconds, not_found,
+    page, seconds,
 };
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::fault::Access;
@@ -59,25 +59,15 @@ pub struct KeyMetadata {
     /// Free text.
     pub description: String,
     /// When it will be gone, while pending deletion; seconds on the wire.
-    #[serde(
-        rename = "DeletionDate",
-        serialize_with = "maybe_seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "DeletionDate", serialize_with = "maybe_seconds", skip_serializing_if = "Option::is_none")]
     pub deletion_at_ms: Option<i64>,
     /// The window, while the deletion waits for replicas.
-    #[serde(
-        rename = "PendingDeletionWindowInDays",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "PendingDeletionWindowInDays", skip_serializing_if = "Option::is_none")]
     pub pending_window_days: Option<i32>,
     /// Whether it is a multi-Region key.
     pub multi_region: bool,
     /// Primary and replicas.
-    #[serde(
-        rename = "MultiRegionConfiguration",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "MultiRegionConfiguration", skip_serializing_if = "Option::is_none")]
     pub multi_region_view: Option<MultiRegionView>,
     /// Always `ENCRYPT_DECRYPT`.
     pub key_usage: &'static str,
@@ -186,35 +176,16 @@ impl Kms<'_> {
     }
 
     /// All keys of the region, a page at a time (1 to 1000, default 100).
-    pub fn list_keys(
-        &mut self,
-        limit: Option<i32>,
-        marker: Option<&str>,
-    ) -> Result<KeyPage, Failure> {
+    pub fn list_keys(&mut self, limit: Option<i32>, marker: Option<&str>) -> Result<KeyPage, Failure> {
         let call = self.call("ListKeys", Access::Read, "*");
         let home = (self.who.account.clone(), self.region.clone());
         self.world.perform(call, |world, at_ms| {
             let empty = KmsRegion::default();
             let view = world.kms.get(&home).map_or(&empty, |r| r.at(at_ms));
-            let (items, next_marker) = page(
-                view.keys.iter().map(|(id, k)| (&**id, k)),
-                limit,
-                100,
-                1000,
-                marker,
-            )?;
-            let keys = items
-                .into_iter()
-                .map(|(id, k)| KeyEntry {
-                    key_id: id.to_owned(),
-                    arn: k.arn.clone(),
-                })
-                .collect();
-            Ok(KeyPage {
-                keys,
-                truncated: next_marker.is_some(),
-                next_marker,
-            })
+            let (items, next_marker) = page(view.keys.iter().map(|(id, k)| (&**id, k)), limit, 100, 1000, marker)?;
+            let keys =
+                items.into_iter().map(|(id, k)| KeyEntry { key_id: id.to_owned(), arn: k.arn.clone() }).collect();
+            Ok(KeyPage { keys, truncated: next_marker.is_some(), next_marker })
         })
     }
 
@@ -244,25 +215,15 @@ impl Kms<'_> {
 }
 
 /// The account whose key is meant, and its id or alias name.
-fn foreign_name<'k>(
-    who: &Identity,
-    region: &str,
-    key: &'k str,
-) -> Result<(Identity, &'k str), ServiceError> {
+fn foreign_name<'k>(who: &Identity, region: &str, key: &'k str) -> Result<(Identity, &'k str), ServiceError> {
     if !key.starts_with("arn:") {
         return Ok((who.clone(), key));
     }
-    let parts = arn_parts(key)
-        .filter(|p| p[2] == "kms")
-        .ok_or_else(|| invalid_arn(key))?;
+    let parts = arn_parts(key).filter(|p| p[2] == "kms").ok_or_else(|| invalid_arn(key))?;
     if parts[3] != region {
         return Err(not_found(format!("Invalid arn {}", parts[3])));
     }
-    let owner = if parts[4] == who.account {
-        who.clone()
-    } else {
-        Identity::of_account(parts[4])
-    };
+    let owner = if parts[4] == who.account { who.clone() } else { Identity::of_account(parts[4]) };
     match parts[5].strip_prefix("key/") {
         Some(id) => Ok((owner, id)),
         None if parts[5].starts_with("alias/") => Ok((owner, parts[5])),
@@ -280,12 +241,7 @@ fn checked_description(text: &str) -> Result<String, ServiceError> {
 }
 
 impl World {
-    fn new_key(
-        &mut self,
-        who: &Identity,
-        region: &str,
-        input: &CreateKey,
-    ) -> Result<Key, ServiceError> {
+    fn new_key(&mut self, who: &Identity, region: &str, input: &CreateKey) -> Result<Key, ServiceError> {
         let only = |what: &Option<String>, known: &str| what.as_deref().is_none_or(|w| w == known);
         if !only(&input.key_spec, "SYMMETRIC_DEFAULT")
             || !only(&input.key_usage, "ENCRYPT_DECRYPT")
@@ -298,9 +254,7 @@ impl World {
         }
         let description = checked_description(input.description.as_deref().unwrap_or_default())?;
         let tags = checked_tags(&BTreeMap::new(), &input.tags)?;
-        let held = self
-            .present(&who.account, region)
-            .map_or(0, |r| r.keys.len());
+        let held = self.present(&who.account, region).map_or(0, |r| r.keys.len());
         if self.settings.key_limit.is_some_and(|limit| held >= limit) {
             return Err(ServiceError::aws(
                 "LimitExceededException",
@@ -318,11 +272,7 @@ impl World {
         let policy = self.accept_policy(who, text, input.bypass_policy_lockout_safety_check)?;
         let n = self.next_id();
         let seed = self.settings.seed;
-        let id = if input.multi_region {
-            mrk(seed, n)
-        } else {
-            uuid(seed, "key", n)
-        };
+        let id = if input.multi_region { mrk(seed, n) } else { uuid(seed, "key", n) };
         Ok(Key {
             arn: kms_arn(&who.account, region, &format!("key/{id}")),
             id,
@@ -349,11 +299,7 @@ impl World {
             };
             let replicas = self.replicas(key).iter().map(|r| member(r)).collect();
             MultiRegionView {
-                multi_region_key_type: if primary == region {
-                    "PRIMARY"
-                } else {
-                    "REPLICA"
-                },
+                multi_region_key_type: if primary == region { "PRIMARY" } else { "REPLICA" },
                 primary_key: member(primary),
                 replica_keys: replicas,
             }
@@ -367,9 +313,7 @@ impl World {
             key_state: key.state,
             description: key.description.clone(),
             deletion_at_ms: key.deletion_at_ms,
-            pending_window_days: key
-                .window_days
-                .filter(|_| key.state == KeyState::PendingReplicaDeletion),
+            pending_window_days: key.window_days.filter(|_| key.state == KeyState::PendingReplicaDeletion),
             multi_region: family.is_some(),
             multi_region_view: family,
             key_usage: "ENCRYPT_DECRYPT",

@@ -48,20 +48,13 @@ impl World {
     /// KMS as `who` calls it at the endpoint of `region`.
     pub fn kms_as(&mut self, who: &Identity, region: &str) -> Kms<'_> {
         self.ensure_account(&who.account);
-        Kms {
-            world: self,
-            who: who.clone(),
-            region: region.into(),
-        }
+        Kms { world: self, who: who.clone(), region: region.into() }
     }
 }
 
 /// `AccessDeniedException` in the words of KMS.
 pub(super) fn access_denied(who: &Identity, action: &str, resource: &str) -> ServiceError {
-    let text = format!(
-        "User: {} is not authorized to perform: {action} on resource: {resource}",
-        who.caller_arn()
-    );
+    let text = format!("User: {} is not authorized to perform: {action} on resource: {resource}", who.caller_arn());
     ServiceError::aws("AccessDeniedException", text)
 }
 
@@ -92,10 +85,7 @@ enum Needs {
 impl Needs {
     fn check(self, key: &Key) -> Result<(), ServiceError> {
         let state = key.state;
-        let pending = matches!(
-            state,
-            KeyState::PendingDeletion | KeyState::PendingReplicaDeletion
-        );
+        let pending = matches!(state, KeyState::PendingDeletion | KeyState::PendingReplicaDeletion);
         let fits = match self {
             Self::Any => true,
             Self::NotPending => !pending,
@@ -105,13 +95,10 @@ impl Needs {
         };
         match state {
             _ if fits => Ok(()),
-            KeyState::Disabled if self == Self::Enabled => Err(ServiceError::aws(
-                "DisabledException",
-                format!("{} is disabled.", key.arn),
-            )),
-            KeyState::Enabled | KeyState::Disabled => {
-                Err(invalid_state(&key.arn, "not pending deletion"))
+            KeyState::Disabled if self == Self::Enabled => {
+                Err(ServiceError::aws("DisabledException", format!("{} is disabled.", key.arn)))
             }
+            KeyState::Enabled | KeyState::Disabled => Err(invalid_state(&key.arn, "not pending deletion")),
             KeyState::Creating => Err(invalid_state(&key.arn, "creating")),
             KeyState::PendingDeletion | KeyState::PendingReplicaDeletion => {
                 Err(invalid_state(&key.arn, "pending deletion"))
@@ -179,12 +166,7 @@ impl Kms<'_> {
 }
 
 /// The key policy decides together with identity policies, which allow everything unless told otherwise.
-fn authorize(
-    world: &World,
-    key: &Key,
-    who: &Identity,
-    operation: &str,
-) -> Result<(), ServiceError> {
+fn authorize(world: &World, key: &Key, who: &Identity, operation: &str) -> Result<(), ServiceError> {
     let action = format!("kms:{operation}");
     if key.policy.allows(&world.iam, who, key.account(), &action) {
         Ok(())
@@ -198,12 +180,8 @@ fn own_key_id<'k>(who: &Identity, region: &str, key: &'k str) -> Result<&'k str,
     if !key.starts_with("arn:") {
         return Ok(key);
     }
-    let parts = arn_parts(key)
-        .filter(|p| p[2] == "kms")
-        .ok_or_else(|| invalid_arn(key))?;
-    let id = parts[5]
-        .strip_prefix("key/")
-        .ok_or_else(|| invalid_arn(key))?;
+    let parts = arn_parts(key).filter(|p| p[2] == "kms").ok_or_else(|| invalid_arn(key))?;
+    let id = parts[5].strip_prefix("key/").ok_or_else(|| invalid_arn(key))?;
     if parts[3] != region {
         return Err(not_found(format!("Invalid arn {}", parts[3])));
     }
@@ -218,12 +196,7 @@ fn invalid_arn(text: &str) -> ServiceError {
     ServiceError::aws("InvalidArnException", format!("Invalid arn {text}"))
 }
 
-fn find<'r>(
-    home: &'r KmsRegion,
-    who: &Identity,
-    region: &str,
-    id: &str,
-) -> Result<&'r Key, ServiceError> {
+fn find<'r>(home: &'r KmsRegion, who: &Identity, region: &str, id: &str) -> Result<&'r Key, ServiceError> {
     if id.is_empty() || id.len() > 2048 {
         return Err(ServiceError::validation(
             "1 validation error detected: Value at 'keyId' failed to satisfy constraint: Member must have length between 1 and 2048",
@@ -234,10 +207,7 @@ fn find<'r>(
         return Err(not_found(format!("Invalid keyId '{id}'")));
     }
     home.keys.get(id).map(|k| &**k).ok_or_else(|| {
-        not_found(format!(
-            "Key '{}' does not exist",
-            kms_arn(&who.account, region, &format!("key/{id}"))
-        ))
+        not_found(format!("Key '{}' does not exist", kms_arn(&who.account, region, &format!("key/{id}"))))
     })
 }
 
@@ -261,34 +231,26 @@ fn page<'a, T>(
     }
     let after = match marker {
         None => None,
-        Some(m) => Some(m.strip_prefix("after:").ok_or_else(|| {
-            ServiceError::aws("InvalidMarkerException", "Could not deserialize marker")
-        })?),
+        Some(m) => Some(
+            m.strip_prefix("after:")
+                .ok_or_else(|| ServiceError::aws("InvalidMarkerException", "Could not deserialize marker"))?,
+        ),
     };
     let limit = usize::try_from(limit).unwrap_or(0);
     let mut rest = all.skip_while(|(name, _)| after.is_some_and(|a| *name <= a));
     let items: Vec<_> = rest.by_ref().take(limit).collect();
     let more = rest.next().is_some();
-    let next = items
-        .last()
-        .filter(|_| more)
-        .map(|(name, _)| format!("after:{name}"));
+    let next = items.last().filter(|_| more).map(|(name, _)| format!("after:{name}"));
     Ok((items, next))
 }
 
 /// Milliseconds as the seconds with fraction that AWS JSON uses for timestamps.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "milliseconds of this era are far below 2^53"
-)]
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of this era are far below 2^53")]
 pub(super) fn epoch_seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde asks for"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn seconds<S: Serializer>(ms: &i64, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_f64(epoch_seconds(*ms))
 }

@@ -82,36 +82,21 @@ impl Kms<'_> {
 }
 
 impl World {
-    fn new_replica(
-        &mut self,
-        who: &Identity,
-        primary: &Key,
-        input: &ReplicateKey,
-    ) -> Result<Key, ServiceError> {
+    fn new_replica(&mut self, who: &Identity, primary: &Key, input: &ReplicateKey) -> Result<Key, ServiceError> {
         let to = input.replica_region.as_str();
         if primary.primary_region.is_none() || primary.is_replica() {
-            return Err(unsupported(&format!(
-                "{} is not a primary multi-Region key",
-                primary.arn
-            )));
+            return Err(unsupported(&format!("{} is not a primary multi-Region key", primary.arn)));
         }
         Needs::Enabled.check(primary)?;
         if to == primary.region() {
-            return Err(unsupported(
-                "a replica is made in another region than its primary",
-            ));
+            return Err(unsupported("a replica is made in another region than its primary"));
         }
-        if to.is_empty()
-            || to.contains(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '-')
-        {
+        if to.is_empty() || to.contains(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '-') {
             return Err(invalid_arn(to));
         }
         let arn = kms_arn(&who.account, to, &format!("key/{}", primary.id));
         if self.key_by_arn(&arn).is_some() {
-            return Err(ServiceError::aws(
-                "AlreadyExistsException",
-                format!("{arn} already exists"),
-            ));
+            return Err(ServiceError::aws("AlreadyExistsException", format!("{arn} already exists")));
         }
         let default = policy::default_text(&who.account, to);
         let text = input.policy.as_deref().unwrap_or(&default);
@@ -122,11 +107,7 @@ impl World {
             id: primary.id.clone(),
             arn,
             created_at_ms: self.now_ms,
-            state: if creating_ms > 0 {
-                KeyState::Creating
-            } else {
-                KeyState::Enabled
-            },
+            state: if creating_ms > 0 { KeyState::Creating } else { KeyState::Enabled },
             creating_until_ms: (creating_ms > 0).then_some(self.now_ms + creating_ms),
             deletion_at_ms: None,
             window_days: None,

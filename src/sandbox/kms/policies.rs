@@ -7,19 +7,8 @@ use crate::sandbox::policy::{self, Policy};
 use crate::sandbox::world::World;
 
 impl World {
-    pub(super) fn accept_policy(
-        &self,
-        who: &Identity,
-        text: &str,
-        bypass: bool,
-    ) -> Result<Policy, ServiceError> {
-        policy::accept(
-            text,
-            &self.iam,
-            who,
-            self.now_ms - self.settings.principal_lag_ms,
-            bypass,
-        )
+    pub(super) fn accept_policy(&self, who: &Identity, text: &str, bypass: bool) -> Result<Policy, ServiceError> {
+        policy::accept(text, &self.iam, who, self.now_ms - self.settings.principal_lag_ms, bypass)
     }
 }
 
@@ -57,8 +46,6 @@ impl Kms<'_> {
 
     /// Always just `default`.
     pub fn list_key_policies(&mut self, key: &str) -> Result<Vec<String>, Failure> {
-        self.look("ListKeyPolicies", key, |_, _, _| {
-            Ok(vec!["default".to_owned()])
-        })
+        self.look("ListKeyPolicies", key, |_, _, _| Ok(vec!["default".to_owned()]))
     }
 }

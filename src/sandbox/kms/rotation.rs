@@ -27,21 +27,13 @@ pub struct RotationStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation_period_in_days: Option<i32>,
     /// ms since the epoch; seconds on the wire.
-    #[serde(
-        rename = "NextRotationDate",
-        serialize_with = "maybe_seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "NextRotationDate", serialize_with = "maybe_seconds", skip_serializing_if = "Option::is_none")]
     pub next_rotation_ms: Option<i64>,
 }
 
 impl Kms<'_> {
     /// Switches rotation on, or changes its period (90 to 2560 days; default 365, or what it was).
-    pub fn enable_key_rotation(
-        &mut self,
-        key: &str,
-        period_days: Option<i32>,
-    ) -> Result<(), Failure> {
+    pub fn enable_key_rotation(&mut self, key: &str, period_days: Option<i32>) -> Result<(), Failure> {
         self.alter("EnableKeyRotation", key, Needs::Enabled, |world, key| {
             let period_days = period_days.or(key.rotation.as_ref().map(|r| r.period_days)).unwrap_or(365);
             if !(90..=2560).contains(&period_days) {
@@ -70,17 +62,9 @@ impl Kms<'_> {
                 .primary_region
                 .as_ref()
                 .filter(|_| key.is_replica())
-                .and_then(|region| {
-                    world
-                        .present(key.account(), region)?
-                        .keys
-                        .get(key.id.as_str())
-                });
+                .and_then(|region| world.present(key.account(), region)?.keys.get(key.id.as_str()));
             let rotation = primary.map_or(key, |k| k).rotation.as_ref();
-            let pending = matches!(
-                key.state,
-                KeyState::PendingDeletion | KeyState::PendingReplicaDeletion
-            );
+            let pending = matches!(key.state, KeyState::PendingDeletion | KeyState::PendingReplicaDeletion);
             let rotation = rotation.filter(|_| !pending);
             Ok(RotationStatus {
                 key_id: key.arn.clone(),

@@ -74,9 +74,7 @@ impl Key {
 
     /// Whether another key of its family is the primary.
     pub(super) fn is_replica(&self) -> bool {
-        self.primary_region
-            .as_deref()
-            .is_some_and(|primary| primary != self.region())
+        self.primary_region.as_deref().is_some_and(|primary| primary != self.region())
     }
 
     /// When something happens to it by itself.
@@ -89,12 +87,7 @@ impl Key {
     }
 
     /// Schedules its end; `window_days` from `now_ms`, or once the replicas are gone.
-    pub(in crate::sandbox) fn schedule_deletion(
-        &mut self,
-        now_ms: i64,
-        window_days: i32,
-        has_replicas: bool,
-    ) {
+    pub(in crate::sandbox) fn schedule_deletion(&mut self, now_ms: i64, window_days: i32, has_replicas: bool) {
         self.window_days = Some(window_days);
         if has_replicas {
             self.state = KeyState::PendingReplicaDeletion;
@@ -136,11 +129,7 @@ impl World {
                     self.end_of_replica(&key);
                 }
             }
-            let wakes = self
-                .kms
-                .values()
-                .flat_map(|home| home.get().keys.values())
-                .filter_map(|k| k.wakes_at_ms());
+            let wakes = self.kms.values().flat_map(|home| home.get().keys.values()).filter_map(|k| k.wakes_at_ms());
             self.next_wake_ms = wakes.min().unwrap_or(i64::MAX);
         }
     }
@@ -166,15 +155,9 @@ impl World {
             return Vec::new();
         };
         let holds = |((account, region), home): &(&(String, String), &Versioned<KmsRegion>)| {
-            account == key.account()
-                && region != primary
-                && home.get().keys.contains_key(key.id.as_str())
+            account == key.account() && region != primary && home.get().keys.contains_key(key.id.as_str())
         };
-        self.kms
-            .iter()
-            .filter(holds)
-            .map(|((_, region), _)| region.clone())
-            .collect()
+        self.kms.iter().filter(holds).map(|((_, region), _)| region.clone()).collect()
     }
 
     /// The region's present state, opened for a change.
@@ -188,20 +171,14 @@ impl World {
 
     /// The region's present state.
     pub(super) fn present(&self, account: &str, region: &str) -> Option<&KmsRegion> {
-        Some(
-            self.kms
-                .get(&(account.to_owned(), region.to_owned()))?
-                .get(),
-        )
+        Some(self.kms.get(&(account.to_owned(), region.to_owned()))?.get())
     }
 
     /// Adds a key or replaces it.
     pub(super) fn store(&mut self, key: Key) {
         self.next_wake_ms = self.next_wake_ms.min(key.wakes_at_ms().unwrap_or(i64::MAX));
         let (account, region) = (key.account().to_owned(), key.region().to_owned());
-        self.home(&account, &region)
-            .keys
-            .insert(key.id.as_str().into(), Arc::new(key));
+        self.home(&account, &region).keys.insert(key.id.as_str().into(), Arc::new(key));
     }
 
     /// A copy of a key for a write that is allowed to see it.
@@ -251,14 +228,8 @@ impl World {
             return false;
         };
         let now_ms = self.now_ms;
-        let alias = Alias {
-            key_id: key.id.clone(),
-            created_at_ms: now_ms,
-            updated_at_ms: now_ms,
-        };
-        self.home(key.account(), key.region())
-            .aliases
-            .insert(name, alias);
+        let alias = Alias { key_id: key.id.clone(), created_at_ms: now_ms, updated_at_ms: now_ms };
+        self.home(key.account(), key.region()).aliases.insert(name, alias);
         true
     }
 

@@ -23,10 +23,7 @@ pub struct Tag {
 impl Tag {
     /// A tag.
     pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self {
-            tag_key: key.into(),
-            tag_value: value.into(),
-        }
+        Self { tag_key: key.into(), tag_value: value.into() }
     }
 }
 
@@ -55,19 +52,14 @@ pub(super) fn checked_tags(
     let mut all = held.clone();
     let mut seen = BTreeSet::new();
     for Tag { tag_key, tag_value } in more {
-        let legal = |t: &str| {
-            t.chars()
-                .all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c))
-        };
+        let legal = |t: &str| t.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c));
         if !(1..=128).contains(&tag_key.chars().count()) || tag_value.chars().count() > 256 {
             return Err(ServiceError::validation(
                 "1 validation error detected: a tag key has 1 to 128, a tag value 0 to 256 characters",
             ));
         }
         if tag_key.to_ascii_lowercase().starts_with("aws:") {
-            return Err(bad_tag(
-                "Tag keys must not start with aws:, which is reserved",
-            ));
+            return Err(bad_tag("Tag keys must not start with aws:, which is reserved"));
         }
         if !legal(tag_key) || !legal(tag_value) {
             return Err(bad_tag("Tags contain a character that is not allowed"));
@@ -97,9 +89,7 @@ impl Kms<'_> {
     pub fn untag_resource(&mut self, key: &str, names: &[String]) -> Result<(), Failure> {
         self.alter("UntagResource", key, Needs::NotPending, |_, key| {
             if names.iter().any(|n| n.starts_with("aws:")) {
-                return Err(bad_tag(
-                    "Tag keys must not start with aws:, which is reserved",
-                ));
+                return Err(bad_tag("Tag keys must not start with aws:, which is reserved"));
             }
             for name in names {
                 key.tags.remove(name);
@@ -116,19 +106,9 @@ impl Kms<'_> {
         marker: Option<&str>,
     ) -> Result<TagPage, Failure> {
         self.look("ListResourceTags", key, |_, _, key| {
-            let (items, next_marker) = page(
-                key.tags.iter().map(|(k, v)| (k.as_str(), v)),
-                limit,
-                50,
-                50,
-                marker,
-            )?;
+            let (items, next_marker) = page(key.tags.iter().map(|(k, v)| (k.as_str(), v)), limit, 50, 50, marker)?;
             let tags = items.into_iter().map(|(k, v)| Tag::new(k, v)).collect();
-            Ok(TagPage {
-                tags,
-                truncated: next_marker.is_some(),
-                next_marker,
-            })
+            Ok(TagPage { tags, truncated: next_marker.is_some(), next_marker })
         })
     }
 }

@@ -27,30 +27,19 @@ pub(in crate::sandbox) fn accept(
             "1 validation error detected: Value at 'policy' failed to satisfy constraint: Member must have length between 1 and 131072",
         ));
     }
-    if text
-        .chars()
-        .any(|c| !matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{ff}'))
-    {
+    if text.chars().any(|c| !matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{ff}')) {
         return Err(ServiceError::validation(
             "1 validation error detected: Value at 'policy' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\u0009\\u000A\\u000D\\u0020-\\u00FF]+",
         ));
     }
     if text.len() > MOST_BYTES {
-        return Err(ServiceError::aws(
-            "LimitExceededException",
-            "Policy exceeds the maximum size of 32768 bytes",
-        ));
+        return Err(ServiceError::aws("LimitExceededException", "Policy exceeds the maximum size of 32768 bytes"));
     }
     let Ok(Value::Object(mut document)) = serde_json::from_str::<Value>(text) else {
         return Err(malformed("Policy is not a valid JSON document"));
     };
-    if let Some(unknown) = document
-        .keys()
-        .find(|k| !matches!(k.as_str(), "Version" | "Id" | "Statement"))
-    {
-        return Err(malformed(&format!(
-            "Policy has an unknown element {unknown}"
-        )));
+    if let Some(unknown) = document.keys().find(|k| !matches!(k.as_str(), "Version" | "Id" | "Statement")) {
+        return Err(malformed(&format!("Policy has an unknown element {unknown}")));
     }
     match document.get("Version").map(Value::as_str) {
         None | Some(Some("2012-10-17" | "2008-10-17")) => {}
@@ -70,29 +59,20 @@ pub(in crate::sandbox) fn accept(
         };
         accept_statement(statement, iam, visible_before_ms)?;
     }
-    let open_to_account = statements.iter().all(|s| s["Effect"] == "Allow")
-        && statements.iter().any(|s| opens_to(s, &caller.account));
+    let open_to_account =
+        statements.iter().all(|s| s["Effect"] == "Allow") && statements.iter().any(|s| opens_to(s, &caller.account));
     document.insert("Statement".into(), Value::Array(statements));
     let stored = Value::Object(document).to_string();
-    let policy = Policy {
-        stored,
-        open_to_account,
-    };
-    let may_put = policy.allows(iam, caller, &caller.account, "kms:PutKeyPolicy")
-        && !iam.denies(caller, "kms:PutKeyPolicy");
+    let policy = Policy { stored, open_to_account };
+    let may_put =
+        policy.allows(iam, caller, &caller.account, "kms:PutKeyPolicy") && !iam.denies(caller, "kms:PutKeyPolicy");
     if !bypass_lockout_check && !may_put {
-        return Err(malformed(
-            "The new key policy will not allow you to update the key policy in the future.",
-        ));
+        return Err(malformed("The new key policy will not allow you to update the key policy in the future."));
     }
     Ok(policy)
 }
 
-fn accept_statement(
-    s: &mut Map<String, Value>,
-    iam: &Iam,
-    visible_before_ms: i64,
-) -> Result<(), ServiceError> {
+fn accept_statement(s: &mut Map<String, Value>, iam: &Iam, visible_before_ms: i64) -> Result<(), ServiceError> {
     const KNOWN: [&str; 10] = [
         "Sid",
         "Effect",
@@ -105,13 +85,8 @@ fn accept_statement(
         "Condition",
         "Id",
     ];
-    if let Some(unknown) = s
-        .keys()
-        .find(|k| !KNOWN.contains(&k.as_str()) || *k == "Id")
-    {
-        return Err(malformed(&format!(
-            "A statement has an unknown element {unknown}"
-        )));
+    if let Some(unknown) = s.keys().find(|k| !KNOWN.contains(&k.as_str()) || *k == "Id") {
+        return Err(malformed(&format!("A statement has an unknown element {unknown}")));
     }
     if s.get("Sid").is_some_and(|sid| !sid.is_string()) {
         return Err(malformed("A Sid must be a string"));
@@ -129,38 +104,24 @@ fn accept_statement(
         Some(["*"]) => {}
         _ => return Err(malformed("A statement must have the Resource \"*\"")),
     }
-    if s.get("Condition").is_some_and(|c| {
-        !c.as_object()
-            .is_some_and(|c| c.values().all(Value::is_object))
-    }) {
+    if s.get("Condition").is_some_and(|c| !c.as_object().is_some_and(|c| c.values().all(Value::is_object))) {
         return Err(malformed("A Condition must be an object of operators"));
     }
-    let name = if s.contains_key("NotPrincipal") {
-        "NotPrincipal"
-    } else {
-        "Principal"
-    };
+    let name = if s.contains_key("NotPrincipal") { "NotPrincipal" } else { "Principal" };
     let Some(principal) = s.get_mut(name) else {
         return Err(malformed("A statement must have a Principal"));
     };
     accept_principal(principal, iam, visible_before_ms)
 }
 
-fn accept_principal(
-    principal: &mut Value,
-    iam: &Iam,
-    visible_before_ms: i64,
-) -> Result<(), ServiceError> {
+fn accept_principal(principal: &mut Value, iam: &Iam, visible_before_ms: i64) -> Result<(), ServiceError> {
     let invalid = || malformed("Policy contains a statement with one or more invalid principals.");
     match principal {
         Value::String(all) if all == "*" => Ok(()),
         Value::Object(kinds) if !kinds.is_empty() => {
             for (kind, names) in kinds {
                 let mut stored = Vec::new();
-                for name in strings(names)
-                    .filter(|n| !n.is_empty())
-                    .ok_or_else(invalid)?
-                {
+                for name in strings(names).filter(|n| !n.is_empty()).ok_or_else(invalid)? {
                     stored.push(Value::String(match kind.as_str() {
                         "AWS" if name == "*" => name.to_owned(),
                         "AWS" if is_account(name) => format!("arn:aws:iam::{name}:root"),
@@ -182,7 +143,6 @@ fn opens_to(statement: &Value, account: &str) -> bool {
     let names = |v: &Value, wanted: &str| strings(v).is_some_and(|all| all.contains(&wanted));
     statement["Effect"] == "Allow"
         && statement.get("Condition").is_none()
-        && strings(&statement["Principal"]["AWS"])
-            .is_some_and(|all| all.iter().any(|p| is_root(p, account)))
+        && strings(&statement["Principal"]["AWS"]).is_some_and(|all| all.iter().any(|p| is_root(p, account)))
         && names(&statement["Action"], "kms:*")
 }

@@ -8,13 +8,7 @@ use crate::sandbox::iam::{Iam, Identity};
 impl Policy {
     /// Whether this policy, together with an identity policy that allows everything, lets `who` do `action` on a
     /// key of `owner`. A principal of another account must be named itself or through its root.
-    pub(in crate::sandbox) fn allows(
-        &self,
-        iam: &Iam,
-        who: &Identity,
-        owner: &str,
-        action: &str,
-    ) -> bool {
+    pub(in crate::sandbox) fn allows(&self, iam: &Iam, who: &Identity, owner: &str, action: &str) -> bool {
         if self.open_to_account && who.account == owner {
             return true;
         }
@@ -25,11 +19,8 @@ impl Policy {
             return false;
         };
         let stored_name = iam.stored_name(who);
-        let applies = |s: &&Value| {
-            names_principal(s, who, &stored_name)
-                && names_action(s, action)
-                && condition_holds(s, who)
-        };
+        let applies =
+            |s: &&Value| names_principal(s, who, &stored_name) && names_action(s, action) && condition_holds(s, who);
         let mut allowed = false;
         for statement in statements.iter().filter(applies) {
             if statement["Effect"] == "Deny" {
@@ -46,13 +37,8 @@ fn names_principal(statement: &Value, who: &Identity, stored_name: &str) -> bool
     let in_list = |principal: &Value| match principal {
         Value::String(all) => all == "*",
         other => strings(&other["AWS"]).is_some_and(|all| {
-            all.iter().any(|p| {
-                *p == "*"
-                    || *p == stored_name
-                    || *p == who.arn
-                    || *p == caller
-                    || is_root(p, &who.account)
-            })
+            all.iter()
+                .any(|p| *p == "*" || *p == stored_name || *p == who.arn || *p == caller || is_root(p, &who.account))
         }),
     };
     match statement.get("NotPrincipal") {

@@ -52,9 +52,7 @@ pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
             None => t.is_empty(),
             Some((b'*', rest)) => (0..=t.len()).any(|n| matches(rest, &t[n..])),
             Some((b'?', rest)) => t.split_first().is_some_and(|(_, t)| matches(rest, t)),
-            Some((c, rest)) => t
-                .split_first()
-                .is_some_and(|(d, t)| c.eq_ignore_ascii_case(d) && matches(rest, t)),
+            Some((c, rest)) => t.split_first().is_some_and(|(d, t)| c.eq_ignore_ascii_case(d) && matches(rest, t)),
         }
     }
     matches(pattern.as_bytes(), text.as_bytes())
@@ -63,9 +61,6 @@ pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
 impl Policy {
     /// Any text, unchecked: for tests that put into a key what no caller could.
     pub(super) fn unchecked(text: &str) -> Self {
-        Self {
-            stored: text.to_owned(),
-            open_to_account: false,
-        }
+        Self { stored: text.to_owned(), open_to_account: false }
     }
 }

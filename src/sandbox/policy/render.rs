@@ -47,11 +47,7 @@ impl Policy {
                 }
             }
             for name in ["Action", "NotAction", "Resource"] {
-                if let Some([one]) = statement
-                    .get(name)
-                    .and_then(Value::as_array)
-                    .map(Vec::as_slice)
-                {
+                if let Some([one]) = statement.get(name).and_then(Value::as_array).map(Vec::as_slice) {
                     statement[name] = one.clone();
                 }
             }
@@ -87,13 +83,7 @@ fn print(value: &Value, depth: usize, out: &mut String) {
             out.push('{');
             for (n, key) in keys.into_iter().enumerate() {
                 out.push_str(if n == 0 { "\n" } else { ",\n" });
-                let _ = write!(
-                    out,
-                    "{:1$}{2} : ",
-                    "",
-                    (depth + 1) * 2,
-                    Value::String(key.clone())
-                );
+                let _ = write!(out, "{:1$}{2} : ", "", (depth + 1) * 2, Value::String(key.clone()));
                 print(&map[key], depth + 1, out);
             }
             let _ = write!(out, "\n{:1$}}}", "", depth * 2);

@@ -10,11 +10,7 @@ fn text(metrics: &Metrics) -> String {
 }
 
 fn object(name: usize) -> Object {
-    Object {
-        kind: Kind::CustomerKey,
-        namespace: "keys".into(),
-        name: format!("k{name:03}"),
-    }
+    Object { kind: Kind::CustomerKey, namespace: "keys".into(), name: format!("k{name:03}") }
 }
 
 #[test]
@@ -24,11 +20,7 @@ fn every_name_and_label_is_as_documented() {
     let (_handle, driver) = queue::<u32>(Options::default(), Arc::clone(&clock));
     metrics.watch_queue(Kind::CustomerKey, driver.stats());
     metrics.watch_leadership(Arc::new(Leadership::undisputed(clock)));
-    metrics.pass(
-        Kind::CustomerKey,
-        PassOutcome::Waiting,
-        Duration::from_millis(30),
-    );
+    metrics.pass(Kind::CustomerKey, PassOutcome::Waiting, Duration::from_millis(30));
     metrics.step("CreateKey", StepOutcome::Uncertain);
     metrics.request("kms", "CreateKey", "throttled", Duration::from_millis(30));
     metrics.object(&object(1), Ready::False, &["PendingDeletion"]);
@@ -59,24 +51,14 @@ fn every_name_and_label_is_as_documented() {
 fn objects_are_counted_once_and_forgotten() {
     let metrics = Metrics::new("", "");
     let count = |ready| {
-        let labels = ObjectsLabels {
-            kind: Kind::CustomerKey,
-            ready,
-        };
+        let labels = ObjectsLabels { kind: Kind::CustomerKey, ready };
         metrics.objects.get_or_create(&labels).get()
     };
     for ready in [Ready::Unknown, Ready::False, Ready::True, Ready::True] {
         metrics.object(&object(1), ready, &[]);
     }
     metrics.object(&object(2), Ready::False, &[]);
-    assert_eq!(
-        (
-            count(Ready::True),
-            count(Ready::False),
-            count(Ready::Unknown)
-        ),
-        (1, 1, 0)
-    );
+    assert_eq!((count(Ready::True), count(Ready::False), count(Ready::Unknown)), (1, 1, 0));
     metrics.forget(&object(1));
     metrics.forget(&object(1));
     assert_eq!((count(Ready::True), count(Ready::False)), (0, 1));
@@ -85,27 +67,16 @@ fn objects_are_counted_once_and_forgotten() {
 #[test]
 fn abnormal_states_are_capped_and_move_up() {
     let metrics = Metrics::new("", "");
-    let shown = || {
-        text(&metrics)
-            .lines()
-            .filter(|l| l.starts_with("cmk_abnormal{"))
-            .count()
-    };
+    let shown = || text(&metrics).lines().filter(|l| l.starts_with("cmk_abnormal{")).count();
     for n in 0..ABNORMAL_SHOWN + 50 {
         metrics.object(&object(n), Ready::False, &["Disabled"]);
         metrics.object(&object(n), Ready::False, &["Disabled"]);
     }
-    assert_eq!(
-        (shown(), metrics.abnormal_dropped.get()),
-        (ABNORMAL_SHOWN, 50)
-    );
+    assert_eq!((shown(), metrics.abnormal_dropped.get()), (ABNORMAL_SHOWN, 50));
     for n in 0..30 {
         metrics.object(&object(n), Ready::True, &[]);
     }
-    assert_eq!(
-        (shown(), metrics.abnormal_dropped.get()),
-        (ABNORMAL_SHOWN, 20)
-    );
+    assert_eq!((shown(), metrics.abnormal_dropped.get()), (ABNORMAL_SHOWN, 20));
     for n in 0..ABNORMAL_SHOWN + 50 {
         metrics.forget(&object(n));
     }

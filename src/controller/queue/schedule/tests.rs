@@ -40,12 +40,7 @@ fn lanes_share_by_weight_and_neither_starves() {
         schedule.trigger(key, FRESH, 0);
     }
     let order = drain(&mut schedule, 0);
-    assert_eq!(
-        order,
-        [
-            0, 1, 2, 100, 3, 4, 5, 101, 6, 7, 102, 103, 104, 105, 106, 107
-        ]
-    );
+    assert_eq!(order, [0, 1, 2, 100, 3, 4, 5, 101, 6, 7, 102, 103, 104, 105, 106, 107]);
 }
 
 #[test]
@@ -55,20 +50,8 @@ fn a_fresh_trigger_overtakes_a_backlog_of_resyncs() {
         schedule.trigger(key, RESYNC, 0);
     }
     schedule.trigger(999, FRESH, 1);
-    assert_eq!(
-        schedule.start(),
-        Some(999),
-        "it moves lanes, keeping its place by arrival"
-    );
-    assert_eq!(
-        schedule.depth(),
-        Depth {
-            fresh: 0,
-            resync: 999,
-            later: 0,
-            running: 1
-        }
-    );
+    assert_eq!(schedule.start(), Some(999), "it moves lanes, keeping its place by arrival");
+    assert_eq!(schedule.depth(), Depth { fresh: 0, resync: 999, later: 0, running: 1 });
 }
 
 #[test]
@@ -83,15 +66,7 @@ fn a_trigger_during_a_pass_gives_exactly_one_more() {
     }
     assert_eq!(schedule.start(), None, "not while the first is in flight");
     schedule.finish(&1, Finished::Again(at(99, RESYNC)), 2);
-    assert_eq!(
-        schedule.depth(),
-        Depth {
-            fresh: 1,
-            resync: 0,
-            later: 0,
-            running: 0
-        }
-    );
+    assert_eq!(schedule.depth(), Depth { fresh: 1, resync: 0, later: 0, running: 0 });
     assert_eq!(drain(&mut schedule, 2), [1]);
     assert_eq!(drain(&mut schedule, 1_000), [] as [u32; 0]);
 }
@@ -101,11 +76,7 @@ fn the_earliest_wish_holds() {
     // (asked before or during the pass, what the pass says, when it runs)
     let table: [(&[Due], Finished, Option<i64>); 6] = [
         (&[at(50, FRESH)], Finished::Idle, Some(50)),
-        (
-            &[at(50, FRESH), at(30, RESYNC), at(40, FRESH)],
-            Finished::Idle,
-            Some(30),
-        ),
+        (&[at(50, FRESH), at(30, RESYNC), at(40, FRESH)], Finished::Idle, Some(30)),
         (&[at(50, FRESH)], Finished::Again(at(20, RESYNC)), Some(20)),
         (&[at(50, FRESH)], Finished::Again(at(80, RESYNC)), Some(50)),
         (&[at(50, FRESH)], Finished::Gone, None),
@@ -127,23 +98,14 @@ fn the_earliest_wish_holds() {
         }
         assert_eq!(schedule.next_due_ms(), wishes.iter().map(|w| w.at_ms).min());
         schedule.trigger(1, FRESH, 2);
-        assert_eq!(
-            schedule.next_due_ms(),
-            None,
-            "a trigger replaces the later time"
-        );
+        assert_eq!(schedule.next_due_ms(), None, "a trigger replaces the later time");
     }
 }
 
 #[test]
 fn what_is_due_enters_its_lane_in_the_order_of_time() {
     let mut schedule = Schedule::new(1, 4);
-    for (key, due) in [
-        (1, at(30, FRESH)),
-        (2, at(10, FRESH)),
-        (3, at(20, RESYNC)),
-        (4, at(99, FRESH)),
-    ] {
+    for (key, due) in [(1, at(30, FRESH)), (2, at(10, FRESH)), (3, at(20, RESYNC)), (4, at(99, FRESH))] {
         schedule.trigger_at(key, due, 0);
     }
     schedule.advance(9);
@@ -161,10 +123,7 @@ fn forgetting_removes_from_every_place() {
     for key in [1, 2, 3, 4] {
         schedule.forget(&key);
     }
-    assert_eq!(
-        (schedule.depth(), schedule.next_due_ms()),
-        (Depth::default(), None)
-    );
+    assert_eq!((schedule.depth(), schedule.next_due_ms()), (Depth::default(), None));
 
     // In flight: what it says about its next look no longer counts, a later trigger does.
     for triggered in [false, true] {
@@ -259,12 +218,8 @@ impl Model {
     }
 
     fn advance(&mut self, now: i64, starts: i64) {
-        let due: Vec<u32> = self
-            .wanted
-            .iter()
-            .filter(|(k, w)| **w <= now && !self.running.contains(*k))
-            .map(|(k, _)| *k)
-            .collect();
+        let due: Vec<u32> =
+            self.wanted.iter().filter(|(k, w)| **w <= now && !self.running.contains(*k)).map(|(k, _)| *k).collect();
         for key in due {
             self.trigger(key, starts);
         }
@@ -326,8 +281,7 @@ fn a_random_walk_agrees_with_the_model() {
                 5 | 6 => {
                     let at_work: Vec<u32> = model.running.iter().copied().collect();
                     if !at_work.is_empty() {
-                        let who =
-                            at_work[usize::try_from(random.below(at_work.len() as u64)).unwrap()];
+                        let who = at_work[usize::try_from(random.below(at_work.len() as u64)).unwrap()];
                         let finished = match random.below(5) {
                             0 => Finished::Gone,
                             1 | 2 => Finished::Idle,
@@ -351,10 +305,7 @@ fn a_random_walk_agrees_with_the_model() {
                     assert_eq!(started.is_some(), expected, "seed {seed} step {step}");
                     if let Some(key) = started {
                         let since = model.ready.remove(&key).expect("it was ready");
-                        assert!(
-                            model.running.insert(key),
-                            "two passes at once: seed {seed} step {step}"
-                        );
+                        assert!(model.running.insert(key), "two passes at once: seed {seed} step {step}");
                         // 23 others in the other lane, whichever that is, and one of them starts ahead at most
                         // three times for each of those ahead of it in its own.
                         assert!(starts - since <= 23 * 4, "starved: seed {seed} step {step}");
@@ -364,28 +315,12 @@ fn a_random_walk_agrees_with_the_model() {
             }
             let depth = schedule.depth();
             let expected = (model.ready.len(), model.running.len());
-            assert_eq!(
-                (depth.fresh + depth.resync, depth.running),
-                expected,
-                "seed {seed} step {step}"
-            );
-            let later = model
-                .wanted
-                .keys()
-                .filter(|k| !model.running.contains(*k))
-                .count();
+            assert_eq!((depth.fresh + depth.resync, depth.running), expected, "seed {seed} step {step}");
+            let later = model.wanted.keys().filter(|k| !model.running.contains(*k)).count();
             assert_eq!(depth.later, later, "seed {seed} step {step}");
-            let known: BTreeSet<u32> = model
-                .ready
-                .keys()
-                .chain(&model.running)
-                .chain(model.wanted.keys())
-                .copied()
-                .collect();
-            assert!(
-                (0..24).all(|k| schedule.knows(&k) == known.contains(&k)),
-                "seed {seed} step {step}"
-            );
+            let known: BTreeSet<u32> =
+                model.ready.keys().chain(&model.running).chain(model.wanted.keys()).copied().collect();
+            assert!((0..24).all(|k| schedule.knows(&k) == known.contains(&k)), "seed {seed} step {step}");
         }
     }
 }
