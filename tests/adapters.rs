@@ -6,6 +6,7 @@ mod adapters {
     mod astra;
     mod astra_faults;
     mod aws;
+    mod aws_chain;
     mod aws_faults;
     mod aws_roles;
     mod aws_search;

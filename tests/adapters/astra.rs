@@ -40,8 +40,11 @@ pub(crate) fn session(database_type: &str) -> Session {
 }
 
 pub(crate) fn clouds(url: &str) -> Clouds {
-    let options =
-        Options { astra_endpoint: format!("{url}/"), timeout: Duration::from_millis(700), ..Options::default() };
+    patient(url, Options::default().timeout)
+}
+
+pub(crate) fn patient(url: &str, timeout: Duration) -> Clouds {
+    let options = Options { astra_endpoint: format!("{url}/"), timeout, ..Options::default() };
     Clouds::new(&options, Arc::new(ManualClock::new(NOW)), Arc::new(Unwatched)).unwrap()
 }
 

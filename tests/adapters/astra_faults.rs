@@ -1,12 +1,14 @@
 //! The table of Astra's errors, as data.
 
+use std::time::Duration;
+
 use cmk_operator::domain::fault::{Applied, Cause, Fault, FaultClass};
 use cmk_operator::domain::id::KeyArn;
 use cmk_operator::domain::moment::Span;
 use cmk_operator::ports::Upstream;
 use serde_json::json;
 
-use super::astra::{TOKEN, clouds, region, request, session};
+use super::astra::{TOKEN, clouds, patient, region, request, session};
 use super::server::{Answer, Seen, Server, nobody};
 use Applied::{No, Perhaps};
 use FaultClass::{Conflict, Invalid, Refused, Terminal, Throttled, Transient};
@@ -41,7 +43,7 @@ async fn create(url: &str, kind: &str) -> Fault {
 async fn every_status_has_its_meaning() {
     let key: KeyArn = "arn:aws:kms:us-east-2:111111111111:key/0a".parse().unwrap();
     for (status, class, cause, applied, registering) in TABLE.iter().copied() {
-        let body = json!({"errors": [{"ID": 340018, "message": "the reason"}, {"id": "x", "message": "another"}]});
+        let body = json!({"errors": [{"ID": 340_018, "message": "the reason"}, {"id": "x", "message": "another"}]});
         let server = Server::start(move |seen| {
             let answer =
                 Answer::json(status, &body).header("retry-after", "7").header("location", "http://127.0.0.1:1/");
@@ -72,7 +74,9 @@ async fn a_creation_is_sent_once_whatever_becomes_of_it() {
     for answer in [Answer::Drop, Answer::Hang, Answer::Torn(201, Vec::new()), Answer::text(201, "")] {
         let script = answer.clone();
         let server = Server::start(move |_| script.clone()).await;
-        let fault = create(&server.url, "Classic").await;
+        let timeout = Duration::from_millis(if matches!(answer, Answer::Hang) { 300 } else { 30_000 });
+        let cloud = patient(&server.url, timeout);
+        let fault = cloud.create_database(&session("Classic"), &request(), &region()).await.unwrap_err();
         assert_eq!((fault.class, fault.applied), (Transient, Perhaps), "{answer:?} {fault}");
         assert_eq!(server.seen().len(), 1);
     }

@@ -15,7 +15,7 @@ const ROLE: &str = "arn:aws:iam::111111111111:role/cmk";
 fn with_role(role: &str, external_id: &str) -> Place {
     let mut place = place();
     place.access.role_arn = Some(role.to_owned());
-    place.access.external_id = external_id.to_owned();
+    external_id.clone_into(&mut place.access.external_id);
     place
 }
 

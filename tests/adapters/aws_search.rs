@@ -1,5 +1,6 @@
 //! Looking for keys by their tags.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use cmk_operator::domain::fault::{Applied, Cause, FaultClass};
@@ -54,7 +55,7 @@ async fn tags_are_read_to_the_last_page() {
     })
     .await;
     let reading = bench(options(&server.url)).keys.tags(&place(), &key()).await;
-    assert_eq!(reading.present().map(std::collections::BTreeMap::len), Some(2), "{reading:?}");
+    assert_eq!(reading.present().map(BTreeMap::len), Some(2), "{reading:?}");
 }
 
 #[tokio::test]

@@ -141,7 +141,7 @@ async fn serve(mut stream: TcpStream, script: &Script, log: &Mutex<Vec<Seen>>) -
     };
     let mut text = format!("HTTP/1.1 {status} Scripted\r\ncontent-length: {promised}\r\nconnection: close\r\n");
     for (name, value) in headers {
-        text += &format!("{name}: {value}\r\n");
+        text.extend([name, ": ", &value, "\r\n"]);
     }
     stream.write_all(format!("{text}\r\n{body}").as_bytes()).await?;
     stream.shutdown().await

@@ -68,12 +68,14 @@ pub(super) struct Clients {
     /// What all have in common: the operator's own credentials, the connection pool, the endpoints.
     base: OnceCell<SdkConfig>,
     sets: Mutex<HashMap<Identity, Entry>>,
+    /// STS of each region with the operator's own credentials: what roles are assumed with.
+    own: Mutex<HashMap<Region, aws_sdk_sts::Client>>,
     closed: Arc<ClosedRoles>,
 }
 
 impl Clients {
     pub(super) fn new(sender: Arc<Sender>) -> Self {
-        Self { sender, base: OnceCell::new(), sets: Mutex::default(), closed: Arc::default() }
+        Self { sender, base: OnceCell::new(), sets: Mutex::default(), own: Mutex::default(), closed: Arc::default() }
     }
 
     /// The clients for a place.
@@ -140,7 +142,7 @@ impl Clients {
             None => base,
             Some(role) => {
                 let provider = RoleCredentials {
-                    sts: self.sts(&base),
+                    sts: self.own_sts(&base, region),
                     sender: self.sender.clone(),
                     closed: self.closed.clone(),
                     role: role.clone(),
@@ -178,6 +180,11 @@ impl Clients {
             caller: tokio::sync::Mutex::default(),
             scans: Arc::default(),
         }
+    }
+
+    fn own_sts(&self, base: &SdkConfig, region: &Region) -> aws_sdk_sts::Client {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.entry(region.clone()).or_insert_with(|| self.sts(base)).clone()
     }
 
     /// STS of the region itself: the global endpoint's tokens are not valid in every region

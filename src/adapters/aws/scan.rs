@@ -149,6 +149,10 @@ async fn scan(sender: &Sender, set: &ClientSet, region: &Region) -> Result<Vec<(
     }
     let mut ours: Vec<_> =
         read.into_iter().flatten().filter(|(_, tags)| tags.contains_key(tag::INSTALLATION)).collect();
+    // Kept for as long as the clients are, so without what no search asks for.
+    for (_, tags) in &mut ours {
+        tags.retain(|key, _| key.starts_with(tag::PREFIX));
+    }
     ours.sort();
     Ok(ours)
 }
