@@ -89,7 +89,7 @@ impl Astra {
         path: String,
     ) -> Result<Option<T>, Fault> {
         match self.send(session, Request::get(operation, target, path)).await {
-            Ok(reply) => reply.parse(operation, target).map(Some),
+            Ok(reply) => reply.parse(operation, target, &session.credentials).map(Some),
             Err(Refusal { status: Some(404), .. }) => Ok(None),
             Err(Refusal { fault, .. }) => Err(fault),
         }
@@ -148,7 +148,7 @@ impl Astra {
             Some(401 | 403) => refusal.fault.because(Cause::Credentials),
             _ => refusal.fault,
         })?;
-        let organization: Organization = reply.parse(CURRENT_ORG, &session.scope.id)?;
+        let organization: Organization = reply.parse(CURRENT_ORG, &session.scope.id, &session.credentials)?;
         Ok(Some(organization.id).filter(|id| !id.is_empty()))
     }
 

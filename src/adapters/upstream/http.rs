@@ -172,10 +172,15 @@ impl Http {
 
 impl Reply {
     /// The body as what it should be.
-    pub(super) fn parse<T: DeserializeOwned>(&self, operation: &str, target: &str) -> Result<T, Fault> {
+    pub(super) fn parse<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        target: &str,
+        credentials: &Credentials,
+    ) -> Result<T, Fault> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            // Serde's message shows no more of the body than a value of the wrong type.
-            let message = cut(format!("the answer cannot be read: {error}"), KEPT / 4);
+            // Serde quotes what it found where it expected something else.
+            let message = format!("the answer cannot be read: {}", redacted(&error.to_string(), credentials));
             Fault::new(FaultClass::Terminal, operation, target, message)
         })
     }
