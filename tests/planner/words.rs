@@ -1,0 +1,110 @@
+//! Plans in few words, with every argument that matters.
+
+use cmk_operator::domain::desired::{DatabaseRequest, NewKey};
+use cmk_operator::domain::id::{KeyArn, Region};
+use cmk_operator::domain::moment::Moment;
+use cmk_operator::domain::observed::Depth;
+use cmk_operator::domain::policy::{PolicyDocument, Principals, Statement};
+use cmk_operator::plan::NextLook;
+use cmk_operator::plan::step::{DatabaseRef, KeyRef, Step};
+
+use crate::scene::{NOW, hash};
+
+/// A step.
+pub(crate) fn step(step: &Step) -> String {
+    let what = match step {
+        Step::AddFinalizer | Step::RemoveFinalizer => return step.site().as_str().to_owned(),
+        Step::RecordKeyIntent { intent, .. } => format!("{} at {}", intent.nonce, moment(intent.started_at)),
+        Step::CreateKey { region, key, not_after } => format!("{} until {}", new_key(region, key), moment(*not_after)),
+        Step::CreateAlias { region, alias, key } => format!("{alias} -> {}", key_ref(region, key)),
+        Step::RecordKey { region, key } => key_ref(region, key),
+        Step::PutPolicy { region, key, document, .. } => format!("{} {}", arn(region, key), policy(region, document)),
+        Step::EnableRotation { region, key, period_days } => format!("{} {period_days}", arn(region, key)),
+        Step::UpdateDescription { region, key, description } => format!("{} {description:?}", arn(region, key)),
+        Step::Tag { region, key, tags } => format!("{} {}", arn(region, key), self::tags(tags)),
+        Step::RecordRegistrationIntent { started_at, .. } => format!("at {}", moment(*started_at)),
+        Step::Register { region, key, not_after } => format!("{} until {}", arn(region, key), moment(*not_after)),
+        Step::RecordDeployIntent { intent } => format!("at {}", moment(intent.started_at)),
+        Step::CreateDatabase { request, not_after, .. } => {
+            format!("{} until {}", database(request), moment(*not_after))
+        }
+        Step::RecordDatabase { database: DatabaseRef::Id(id), .. } => id.clone(),
+        Step::RecordDatabase { database: DatabaseRef::CreatedInThisPass, .. } => "the new one".to_owned(),
+        Step::AddRegion { database: id, request, not_after, .. } => {
+            format!("to {id} {} until {}", database(request), moment(*not_after))
+        }
+    };
+    let region = step.region().map(|r| format!("{r} ")).unwrap_or_default();
+    format!("{region}{} {what}", step.site().as_str())
+}
+
+/// When to look again, and at what.
+pub(crate) fn next(next: NextLook) -> String {
+    let NextLook { after, depth, polling } = next;
+    let depth = match depth {
+        Depth::State => "State",
+        Depth::Policy => "Policy",
+        Depth::Everything => "Everything",
+    };
+    format!("{}s {depth}{}", after.as_seconds(), if polling { " polling" } else { "" })
+}
+
+fn moment(moment: Moment) -> String {
+    match (moment.0 - NOW.0) / 1000 {
+        0 => "T".to_owned(),
+        seconds => format!("T{seconds:+}s"),
+    }
+}
+
+fn arn(region: &Region, arn: &KeyArn) -> String {
+    let usual = format!("arn:aws:kms:{region}:111111111111:key/");
+    arn.to_string().strip_prefix(&usual).map_or_else(|| arn.to_string(), str::to_owned)
+}
+
+fn key_ref(region: &Region, key: &KeyRef) -> String {
+    match key {
+        KeyRef::Arn(key) => arn(region, key),
+        KeyRef::CreatedInThisPass => "the new one".to_owned(),
+    }
+}
+
+fn new_key(region: &Region, key: &NewKey) -> String {
+    let NewKey { description, tags, policy, multi_region } = key;
+    let multi = if *multi_region { " multi-Region" } else { "" };
+    format!("{description:?}{multi} {} {}", self::tags(tags), self::policy(region, policy))
+}
+
+fn tags(tags: &std::collections::BTreeMap<String, String>) -> String {
+    let all: Vec<String> = tags
+        .iter()
+        .map(|(k, v)| format!("{}={v}", k.strip_prefix("cmk-operator.io/").map_or(k.clone(), |k| format!("~{k}"))))
+        .collect();
+    format!("{{{}}}", all.join(", "))
+}
+
+fn database(request: &DatabaseRequest) -> String {
+    let DatabaseRequest { name, tier, capacity_units, keyspace, database_type } = request;
+    assert!(database_type.is_none(), "no case says it");
+    format!("{name} {tier} x{} {}", capacity_units.unwrap_or_default(), keyspace.as_deref().unwrap_or("-"))
+}
+
+/// The statements of a policy by name, with whom they are for; ours with a tilde in place of their mark.
+fn policy(region: &Region, text: &str) -> String {
+    let Ok(document) = PolicyDocument::parse(text) else { return "not a policy".to_owned() };
+    let mark = format!("cmk {} ", hash(region.as_str()));
+    let all: Vec<String> = document.statements.iter().map(|s| statement(s, &mark)).collect();
+    format!("[{}]", all.join("; "))
+}
+
+fn statement(statement: &Statement, mark: &str) -> String {
+    let sid = statement.sid.as_deref().unwrap_or("-");
+    let name = sid.strip_prefix(mark).map_or_else(|| sid.to_owned(), |label| format!("~{label}"));
+    let but = if matches!(statement.principals, Principals::AllBut(_)) { "all but " } else { "" };
+    let to: Vec<String> = statement
+        .principals
+        .listed()
+        .iter()
+        .map(|(_, value)| value.strip_prefix("arn:aws:iam::").unwrap_or(value).replace(':', "/"))
+        .collect();
+    format!("{name}: {but}{}", to.join(" "))
+}
