@@ -37,6 +37,8 @@ enum Failure {
     Not { reason: Reason, message: String, fix: String },
     /// It could not be seen.
     Unseen(Option<Fault>),
+    /// It waits for another check, which says why.
+    Waits(&'static str),
 }
 
 fn not(reason: Reason, message: impl Into<String>, fix: &str) -> Failure {
@@ -66,7 +68,7 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
         } else if facts_hold {
             Err(not(Reason::LooksPending, format!("Seen right {looks} of {needed} times in a row."), ""))
         } else {
-            Err(not(Reason::KeyNotReady, "Counted once the other checks pass.", ""))
+            Err(Failure::Waits("Counted once the other checks pass."))
         },
     });
     let checks = verdicts.iter().map(check).collect();
@@ -170,7 +172,7 @@ fn is_ours(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<S
     let Some(tags) = seen.tags.present() else {
         return match seen.tags.fault() {
             Some(fault) => Err(Failure::Unseen(Some(fault.clone()))),
-            None => Err(not(Reason::KeyNotReady, "The region has no key yet.", "")),
+            None => Err(Failure::Waits("Compared once the key is seen.")),
         };
     };
     let adopted = desired.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
@@ -199,15 +201,21 @@ fn policy(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<St
     if let Some(fault) = seen.policy.fault().or(seen.principals.fault()) {
         return Err(Failure::Unseen(Some(fault.clone())));
     }
+    if matches!((&seen.policy, &seen.principals), (Reading::Unknown(_), _) | (_, Reading::Unknown(_))) {
+        return Err(Failure::Waits("Judged once the key and the cloud are seen."));
+    }
     registration::policy_holds(desired, region, seen)
         .map(|()| "The key policy holds what the cloud's principals need.".to_owned())
         .map_err(|message| not(Reason::KeyNotReady, message, ""))
 }
 
 fn is_registered(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<String, Failure> {
-    let key = subject(desired, region, seen).present().map(|facts| facts.arn.to_string());
+    let subject = subject(desired, region, seen);
+    let Some(key) = subject.present().map(|facts| facts.arn.to_string()) else {
+        return Err(Failure::Waits("Compared once the key is seen."));
+    };
     match &seen.registration {
-        Reading::Present(arn) if Some(arn) == key.as_ref() => Ok(format!("{arn} is registered.")),
+        Reading::Present(arn) if *arn == key => Ok(format!("{arn} is registered.")),
         Reading::Present(arn) => Err(not(
             Reason::KeyUnusable,
             format!("The cloud has another key registered: {arn}."),
@@ -236,6 +244,7 @@ fn check(verdict: &Verdict) -> Check {
         Err(Failure::Not { message, .. }) => (false, message.clone()),
         Err(Failure::Unseen(Some(fault))) => (false, format!("Could not be seen: {fault}.")),
         Err(Failure::Unseen(None)) => (false, "Could not be seen.".to_owned()),
+        Err(Failure::Waits(message)) => (false, (*message).to_owned()),
     };
     Check { name: verdict.name.to_owned(), passed, message }
 }
@@ -245,7 +254,7 @@ fn say(draft: &mut Draft<'_>, region: &Region, verdicts: &[Verdict]) {
     let mut worst: Option<Finding> = None;
     for verdict in verdicts {
         let finding = match &verdict.outcome {
-            Ok(_) => continue,
+            Ok(_) | Err(Failure::Waits(_)) => continue,
             Err(Failure::Unseen(Some(fault))) => Finding::of_fault(CONDITION, Some(region), fault),
             Err(Failure::Unseen(None)) => Finding {
                 condition: CONDITION,
@@ -269,7 +278,10 @@ fn say(draft: &mut Draft<'_>, region: &Region, verdicts: &[Verdict]) {
         }
     }
     match worst {
-        None => draft.fine(CONDITION, Some(region), Reason::AllChecksPass, &format!("{region} may be deployed to.")),
+        None if verdicts.iter().all(|v| v.outcome.is_ok()) => {
+            draft.fine(CONDITION, Some(region), Reason::AllChecksPass, &format!("{region} may be deployed to."));
+        }
+        None => draft.blocked(&[CONDITION], Some(region), Reason::NotLookedYet, "Not looked at yet."),
         Some(finding) => draft.found(CONDITION, finding),
     }
 }
