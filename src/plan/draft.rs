@@ -223,6 +223,13 @@ impl<'a> Draft<'a> {
         looks.count
     }
 
+    /// Keeps what was counted of a region: a look that failed proves nothing, neither for nor against.
+    pub(super) fn keep_looks(&mut self, region: &Region) {
+        if let Some(looks) = self.memory.looks.get(region) {
+            self.looks.insert(region.clone(), *looks);
+        }
+    }
+
     /// Counts this pass's look at a database that is not there.
     pub(super) fn look_at_database(&mut self, primary: &Region, id: &str) -> u32 {
         self.look(primary, &("no database", id))
@@ -230,8 +237,8 @@ impl<'a> Draft<'a> {
 
     /// The verdict of a pass that looked at less than everything: nothing has changed, or look at everything at once.
     pub(super) fn glance(mut self) -> Plan {
+        self.looks.clone_from(&self.memory.looks);
         if self.memory.was_ready && self.memory.unseen_since.is_none() && self.as_remembered() {
-            self.looks.clone_from(&self.memory.looks);
             let next_look = self.steady();
             return self.into_plan(next_look);
         }

@@ -56,6 +56,9 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
         Some(facts) if facts_hold => draft.look(region, &key::gate_facts(facts, &seen)),
         _ => 0,
     };
+    if !facts_hold && !verdicts.iter().any(|v| matches!(v.outcome, Err(Failure::Not { .. }))) {
+        draft.keep_looks(region);
+    }
     let enough = looks >= needed;
     if !enough && facts_hold {
         draft.wait(draft.pass.settings.gate_spacing);
