@@ -183,7 +183,7 @@ fn is_ours(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<S
         if adopted { tags.get(tag::ADOPT_BY) == Some(&desired.owner.consent()) } else { key::owned(desired, tags) };
     if tags.contains_key(tag::HOLD) {
         Err(not(
-            Reason::KeyUnusable,
+            Reason::OnHold,
             format!("The key carries the tag {}.", tag::HOLD),
             "have the AWS administrator remove it.",
         ))

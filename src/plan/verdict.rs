@@ -17,7 +17,15 @@ pub(super) fn overall(findings: &[Finding], memory: &Memory, object: &Object, no
     // What is said under the condition that it bears on comes before what only follows from it.
     cause.sort_by_key(|f| f.truth == Truth::Unknown);
     let reason = cause.first().map_or(Reason::NotLookedYet, |f| f.reason);
+    let on_hold = findings.iter().any(|f| f.reason == Reason::OnHold);
+    let paused = object.paused && !object.deleting;
+    let truth = |holds| if holds { Truth::True } else { Truth::False };
     let ready = match gravest {
+        // A pause takes nothing from Ready and gives nothing to it: a spec that waits for its end is not applied.
+        Standing::Healing if paused => (truth(memory.was_ready), Reason::Paused),
+        Standing::Working | Standing::Awaiting if paused => (Truth::False, Reason::Paused),
+        Standing::Fine if on_hold => (truth(memory.was_ready), Reason::OnHold),
+        Standing::Fine if paused => (Truth::True, Reason::Paused),
         Standing::Fine => (Truth::True, Reason::AsDeclared),
         Standing::Healing if memory.was_ready => (Truth::True, reason),
         Standing::Unseen if memory.was_ready => {
@@ -33,8 +41,8 @@ pub(super) fn overall(findings: &[Finding], memory: &Memory, object: &Object, no
     };
     let stalled = gravest == Standing::Stuck;
     let reconciling = !stalled && gravest != Standing::Fine;
-    let (reconciling, stalled) = if object.paused { (false, false) } else { (reconciling, stalled) };
-    let message = message(&cause);
+    let (reconciling, stalled) = if paused { (false, false) } else { (reconciling, stalled) };
+    let message = message(&cause, ready.1);
     let fix = cause.iter().find(|f| !f.fix.is_empty()).map(|f| f.fix.clone()).unwrap_or_default();
     let say = |condition, truth, reason| Finding {
         condition,
@@ -44,7 +52,6 @@ pub(super) fn overall(findings: &[Finding], memory: &Memory, object: &Object, no
         message: message.clone(),
         fix: fix.clone(),
     };
-    let truth = |holds| if holds { Truth::True } else { Truth::False };
     vec![
         say(ConditionType::Ready, ready.0, ready.1),
         say(ConditionType::Reconciling, truth(reconciling), if reconciling { reason } else { ready.1 }),
@@ -52,8 +59,8 @@ pub(super) fn overall(findings: &[Finding], memory: &Memory, object: &Object, no
     ]
 }
 
-/// The messages of the findings that decide, each once, with its region.
-fn message(cause: &[&Finding]) -> String {
+/// The messages of the findings that decide, each once, with its region; of a pause or a hold, that it is one.
+fn message(cause: &[&Finding], ready: Reason) -> String {
     let mut texts: Vec<String> = Vec::new();
     for finding in cause {
         let text = match &finding.region {
@@ -64,8 +71,8 @@ fn message(cause: &[&Finding]) -> String {
             texts.push(text);
         }
     }
-    if cause.first().is_none_or(|f| f.reason.standing() == Standing::Fine) {
-        return Reason::AsDeclared.text().to_owned();
+    if matches!(ready, Reason::Paused | Reason::OnHold | Reason::AsDeclared) || cause.is_empty() {
+        return ready.text().to_owned();
     }
     texts.join(" ")
 }
