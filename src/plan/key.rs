@@ -158,8 +158,13 @@ fn plan_region(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &
         );
         return;
     }
+    if !may_be_the_key(draft, key, region, wish, &memory) {
+        let reason = draft.gravest(Some(region)).unwrap_or(Reason::InvalidSpec);
+        draft.blocked(&DOWNSTREAM, Some(region), reason, "Waits for the region's key.");
+        return;
+    }
     let held = match &wish.key_arn {
-        Some(arn) => adopted(draft, key, region, arn, &seen),
+        Some(arn) => adopted(draft, key, region, arn, &seen, &memory),
         None => own(draft, key, region, &seen, &memory, cloud),
     };
     let Some(facts) = held else {
@@ -168,12 +173,19 @@ fn plan_region(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &
         return;
     };
     report_key(draft, key, region, &facts, &seen);
-    if !usable(draft, region, &facts) {
+    if !usable(draft, key, region, wish, &facts) {
         let reason = draft.gravest(Some(region)).unwrap_or(Reason::KeyUnavailable);
         draft.blocked(&DOWNSTREAM, Some(region), reason, "Waits until the key can be used.");
         return;
     }
-    if seen.tags.present().is_some_and(|tags| tags.contains_key(tag::HOLD)) {
+    let Some(tags) = seen.tags.present() else {
+        // There may be a hold, or another holder: nothing is written to a key whose tags were not seen.
+        not_seen(draft, region, &seen.tags);
+        let reason = draft.gravest(Some(region)).unwrap_or(Reason::NotLookedYet);
+        draft.blocked(&DOWNSTREAM, Some(region), reason, "Waits until the key's tags are seen.");
+        return;
+    };
+    if tags.contains_key(tag::HOLD) {
         let message = format!("The key carries the tag {}; nothing is written to it.", tag::HOLD);
         draft.working(ConditionType::KeysReady, Some(region), Reason::OnHold, message);
         draft.blocked(&DOWNSTREAM, Some(region), Reason::OnHold, "The key is on hold.");
@@ -193,6 +205,31 @@ fn plan_region(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &
     }
 }
 
+/// Whether the key that spec or status names can be this region's: it lies in the declared account and region, and it is
+/// the one that was registered, where that is final.
+fn may_be_the_key(
+    draft: &mut Draft<'_>,
+    key: &DesiredKey,
+    region: &Region,
+    wish: &DesiredRegion,
+    memory: &RegionMemory,
+) -> bool {
+    let Some(named) = wish.key_arn.as_ref().or(memory.key.as_ref()) else { return true };
+    if named.region() != region || *named.account() != key.access.account {
+        let message = format!("Key {named} is not one of account {} in {region}.", key.access.account);
+        draft.stuck(ConditionType::KeysReady, Some(region), Reason::KeyWrongKind, message, "name another key.");
+        return false;
+    }
+    let recorded = memory.key.as_ref().filter(|arn| memory.registered.as_ref() == Some(&arn.to_string()));
+    let Some(recorded) = recorded.filter(|arn| *arn != named && key.capabilities.registration_is_final) else {
+        return true;
+    };
+    let message = format!("keyArn names {named}, but {recorded} is registered, and with this cloud that is final.");
+    let fix = format!("set keyArn to {recorded} if that key was adopted; else take keyArn out.");
+    draft.stuck(ConditionType::KeysReady, Some(region), Reason::InvalidSpec, message, &fix);
+    false
+}
+
 /// A key that somebody else made and lets this object use.
 fn adopted(
     draft: &mut Draft<'_>,
@@ -200,9 +237,11 @@ fn adopted(
     region: &Region,
     arn: &KeyArn,
     seen: &RegionSeen,
+    memory: &RegionMemory,
 ) -> Option<KeyFacts> {
     let facts = match &seen.by_arn {
         Reading::Present(facts) => facts.clone(),
+        Reading::Absent if memory.key.as_ref() == Some(arn) => return missing(draft, region, arn),
         Reading::Absent => {
             let message = format!("There is no key {arn}, or the operator may not see it.");
             draft.stuck(ConditionType::KeysReady, Some(region), Reason::KeyGone, message, "correct keyArn.");
@@ -221,6 +260,12 @@ fn adopted(
             tag::ADOPT_BY
         );
         draft.stuck(ConditionType::KeysReady, Some(region), Reason::AdoptionNotConsented, message, &fix);
+        return None;
+    }
+    if of_another(key, tags) {
+        let message = format!("Key {arn} carries the owner tags of another object.");
+        let fix = "name another key, or have that object's owner give it up.";
+        draft.stuck(ConditionType::KeysReady, Some(region), Reason::OwnedByAnother, message, fix);
         return None;
     }
     Some(facts)
@@ -252,44 +297,40 @@ fn recorded(
     let condition = ConditionType::KeysReady;
     let facts = match &seen.by_arn {
         Reading::Present(facts) => facts.clone(),
-        Reading::Absent => {
-            // One look that does not find it proves nothing: reads may lag behind the creation.
-            if draft.look(region, &("gone", arn)) < draft.pass.settings.gate_looks {
-                let message = format!("AWS does not show {arn}; the operator looks again.");
-                draft.working(condition, Some(region), Reason::KeyStateSettling, message);
-                let spacing = draft.pass.settings.gate_spacing;
-                draft.wait(spacing);
-            } else {
-                let message =
-                    format!("Key {arn} no longer exists. What was encrypted with it cannot be read any more.");
-                draft.stuck(
-                    condition,
-                    Some(region),
-                    Reason::KeyGone,
-                    message,
-                    "see docs/deletion.md, \"the key is gone\".",
-                );
-            }
-            return None;
-        }
+        Reading::Absent => return missing(draft, region, arn),
         Reading::Unknown(_) => return not_seen(draft, region, &seen.by_arn),
     };
+    let foreign = |tags| of_another(key, tags) || (seen.by_alias.is_absent() && !owned(key, tags));
+    if seen.tags.present().is_some_and(foreign) {
+        // Status alone proves nothing: what it names may have been adopted once, or put there by somebody.
+        let message = format!("Key {arn}, which status names, does not carry the tags of this object.");
+        let fix = "if it was adopted, name it in keyArn; if this object made it, have its owner tags put back.";
+        draft.stuck(condition, Some(region), Reason::OwnedByAnother, message, fix);
+        return None;
+    }
     match &seen.by_alias {
         Reading::Present(other) if other.arn != *arn => {
             alias_taken(draft, key, region, other);
             None
         }
-        Reading::Absent => {
-            let step =
-                Step::CreateAlias { region: region.clone(), alias: key.owner.alias(), key: KeyRef::Arn(arn.clone()) };
-            let message = format!("The alias {} is missing and is put back.", key.owner.alias());
-            draft.healing(condition, region, Reason::HealingKey, message);
-            draft.repeatable(step);
-            Some(facts)
-        }
         Reading::Unknown(_) => not_seen(draft, region, &seen.by_alias),
-        Reading::Present(_) => Some(facts),
+        Reading::Present(_) | Reading::Absent => Some(facts),
     }
+}
+
+/// A key that was known is not there. One look proves nothing: reads may lag behind the creation.
+fn missing(draft: &mut Draft<'_>, region: &Region, arn: &KeyArn) -> Option<KeyFacts> {
+    let condition = ConditionType::KeysReady;
+    if draft.look(region, &("gone", arn)) < draft.pass.settings.gate_looks {
+        let message = format!("AWS does not show {arn}; the operator looks again.");
+        draft.working(condition, Some(region), Reason::KeyStateSettling, message);
+        let spacing = draft.pass.settings.gate_spacing;
+        draft.wait(spacing);
+    } else {
+        let message = format!("Key {arn} no longer exists. What was encrypted with it cannot be read any more.");
+        draft.stuck(condition, Some(region), Reason::KeyGone, message, "see docs/deletion.md, \"the key is gone\".");
+    }
+    None
 }
 
 /// No key is recorded yet: find it, or create it.
@@ -429,6 +470,11 @@ pub(super) fn owned(key: &DesiredKey, tags: &BTreeMap<String, String>) -> bool {
     key.owner.tags().iter().all(|(k, v)| tags.get(*k).is_some_and(|value| value == v))
 }
 
+/// Whether tags name another owner.
+fn of_another(key: &DesiredKey, tags: &BTreeMap<String, String>) -> bool {
+    key.owner.tags().iter().any(|(k, v)| tags.get(*k).is_some_and(|value| value != v))
+}
+
 /// Whether another cluster with the same installation holds the key. Nothing is written to it then.
 fn held_elsewhere(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
     let ours = &draft.pass.settings.holder;
@@ -477,9 +523,14 @@ fn report_key(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, facts: &
 }
 
 /// Whether the key is of the right kind and can be used now.
-fn usable(draft: &mut Draft<'_>, region: &Region, facts: &KeyFacts) -> bool {
+fn usable(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &DesiredRegion, facts: &KeyFacts) -> bool {
     let condition = ConditionType::KeysReady;
-    let KeyFacts { arn, state, symmetric, kms_origin, customer_managed, .. } = facts;
+    let KeyFacts { arn, state, symmetric, kms_origin, customer_managed, multi_region, .. } = facts;
+    if wish.key_arn.is_none() && *multi_region != key.multi_region.is_some() {
+        let message = format!("Whether key {arn} is multi-Region differs from the spec, and cannot be changed.");
+        draft.stuck(condition, Some(region), Reason::KeyWrongKind, message, "correct spec.key.multiRegion.");
+        return false;
+    }
     if !(*symmetric && *kms_origin && *customer_managed) || arn.region() != region {
         let message = format!("Key {arn} is not a symmetric encryption key of {region} with key material made by KMS.");
         draft.stuck(condition, Some(region), Reason::KeyWrongKind, message, "name another key.");
@@ -528,9 +579,18 @@ fn days_left(now: Moment, at: Moment) -> i64 {
     at.since(now).as_seconds() / 86_400
 }
 
-/// Rotation, description and tags of a key of ours.
+/// Alias, description, rotation and tags of a key of ours.
 fn attributes(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, facts: &KeyFacts, seen: &RegionSeen) {
     let mut differs: Vec<&str> = Vec::new();
+    if seen.by_alias.is_absent() {
+        let message = format!("The alias {} is missing and is put back.", key.owner.alias());
+        draft.healing(ConditionType::KeysReady, region, Reason::HealingKey, message);
+        draft.repeatable(Step::CreateAlias {
+            region: region.clone(),
+            alias: key.owner.alias(),
+            key: KeyRef::Arn(facts.arn.clone()),
+        });
+    }
     if facts.description != key.description {
         differs.push("description");
         draft.repeatable(Step::UpdateDescription {
