@@ -14,4 +14,5 @@ mod support;
 
 mod crash;
 mod faults;
+mod golden;
 mod order;
