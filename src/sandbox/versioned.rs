@@ -28,6 +28,18 @@ impl<T: Clone> Versioned<T> {
         self.past.iter().find(|(until, _)| *until > at_ms).map_or(&*self.present, |(_, value)| &**value)
     }
 
+    /// Whether it was something else at some moment after this one.
+    pub(super) fn changed_after(&self, at_ms: i64) -> bool {
+        self.past.back().is_some_and(|(until, _)| *until > at_ms)
+    }
+
+    /// Forgets what it was before a moment.
+    pub(super) fn forget_before(&mut self, at_ms: i64) {
+        while self.past.front().is_some_and(|(until, _)| *until <= at_ms) {
+            self.past.pop_front();
+        }
+    }
+
     /// Opens the value for a change at `now_ms`, remembering what it was for `keep_ms`.
     pub(super) fn change(&mut self, now_ms: i64, keep_ms: i64) -> &mut T {
         if keep_ms > 0 {

@@ -1,0 +1,77 @@
+//! What is really there, for judges of safety: no call is made, nothing is late, refused, logged or counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::astra::{DatabaseType, StoredDatabase};
+use super::iam::Identity;
+use super::ident::arn_parts;
+use super::kms::KeyState;
+use super::world::World;
+
+/// A key as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct TrueKey<'w> {
+    /// Its ARN.
+    pub arn: &'w str,
+    /// Where it is.
+    pub region: &'w str,
+    /// Its state.
+    pub state: KeyState,
+    /// Its description.
+    pub description: &'w str,
+    /// Its tags.
+    pub tags: &'w BTreeMap<String, String>,
+}
+
+impl World {
+    /// Every key.
+    pub fn true_keys(&self) -> impl Iterator<Item = TrueKey<'_>> {
+        self.kms.iter().flat_map(|((_, region), home)| {
+            home.get().keys.values().map(move |key| TrueKey {
+                arn: &key.arn,
+                region,
+                state: key.state,
+                description: &key.description,
+                tags: &key.tags,
+            })
+        })
+    }
+
+    /// The ARN of the key that an alias points at.
+    pub fn true_alias(&self, account: &str, region: &str, name: &str) -> Option<&str> {
+        let home = self.kms.get(&(account.to_owned(), region.to_owned()))?.get();
+        home.keys.get(&home.aliases.get(name)?.key_id).map(|key| key.arn.as_str())
+    }
+
+    /// The key that is registered.
+    pub fn true_registration(&self, org: &str, kind: DatabaseType, region: &str) -> Option<&str> {
+        let registrations = &self.astra.get(org)?.get().registrations;
+        registrations.get(&(kind, region.to_owned())).map(|registration| registration.arn.as_str())
+    }
+
+    /// Every database that was ever made, in order of creation.
+    pub fn true_databases(&self, org: &str) -> &[Arc<StoredDatabase>] {
+        self.astra.get(org).map_or(&[], |org| &org.get().databases)
+    }
+
+    /// Whether a key's policy lets a principal of another account do something.
+    pub fn truly_allows(&self, arn: &str, principal: &str, action: &str) -> bool {
+        let (Some(key), Some(owner), Some(parts)) = (self.key_by_arn(arn), arn_parts(arn), arn_parts(principal)) else {
+            return false;
+        };
+        let who = Identity { account: parts[4].to_owned(), arn: principal.to_owned(), session: None };
+        key.policy.allows(&self.iam, &who, owner[4], action)
+    }
+
+    /// Whether anything was different at some moment after this one, so that a read from the past could show it.
+    pub fn changed_after(&self, at_ms: i64) -> bool {
+        self.kms.values().any(|home| home.changed_after(at_ms)) || self.astra.values().any(|org| org.changed_after(at_ms))
+    }
+
+    /// Forgets what was before a moment: no read will be served from there any more.
+    pub fn forget_before(&mut self, at_ms: i64) {
+        self.kms.values_mut().for_each(|home| home.forget_before(at_ms));
+        self.astra.values_mut().for_each(|org| org.forget_before(at_ms));
+    }
+}

@@ -1,0 +1,121 @@
+//! What the clouds' failures mean, in the words of the ports: the table of the real adapters, on typed failures.
+
+use crate::domain::fault::{Applied, Cause, Fault, FaultClass};
+use crate::domain::moment::Span;
+use crate::sandbox::failure::{Failure, ServiceError};
+
+/// A call as its faults name it.
+pub(super) struct Call<'a> {
+    operation: &'static str,
+    target: &'a str,
+    writes: bool,
+}
+
+/// A class, a finer cause, and whether a write that was answered so may have taken effect.
+type Meaning = (FaultClass, Cause, bool);
+
+const TRANSIENT: Meaning = (FaultClass::Transient, Cause::Other, true);
+
+impl<'a> Call<'a> {
+    pub(super) fn read(operation: &'static str, target: &'a str) -> Self {
+        Self { operation, target, writes: false }
+    }
+
+    pub(super) fn write(operation: &'static str, target: &'a str) -> Self {
+        Self { operation, target, writes: true }
+    }
+
+    /// What a failure of an AWS service means.
+    pub(super) fn aws(&self, failure: &Failure) -> Fault {
+        self.fault(failure, |error| self.of_code(error))
+    }
+
+    /// What a failure of Astra means.
+    pub(super) fn astra(&self, failure: &Failure) -> Fault {
+        self.fault(failure, |error| of_status(error.status))
+    }
+
+    /// The other side broke its contract.
+    pub(super) fn broken(&self, message: &str) -> Fault {
+        Fault::new(FaultClass::Terminal, self.operation, self.target, message)
+    }
+
+    fn fault(&self, failure: &Failure, meaning: impl FnOnce(&ServiceError) -> Meaning) -> Fault {
+        let (class, cause, perhaps) = failure.service().map_or(TRANSIENT, meaning);
+        let mut fault = Fault::new(class, self.operation, self.target, failure.to_string()).because(cause);
+        if perhaps && self.writes {
+            fault.applied = Applied::Perhaps;
+        }
+        fault.retry_after = failure.service().and_then(|e| e.retry_after_s).map(|s| Span::seconds(i64::from(s)));
+        fault
+    }
+
+    fn of_code(&self, error: &ServiceError) -> Meaning {
+        use FaultClass::{Conflict, Invalid, Refused, Settling, Terminal, Throttled};
+        match error.code.as_str() {
+            "ThrottlingException" | "ThrottledException" | "Throttling" => (Throttled, Cause::Other, false),
+            "LimitExceededException" if self.operation == "kms:PutKeyPolicy" => (Invalid, Cause::Policy, false),
+            "LimitExceededException" => (Refused, Cause::Quota, false),
+            "AccessDenied" if self.operation == "sts:AssumeRole" => (Refused, Cause::Role, false),
+            "AccessDenied" | "AccessDeniedException" => (Refused, Cause::Permission, false),
+            "ExpiredTokenException" | "ExpiredToken" | "InvalidClientTokenId" | "UnrecognizedClientException" => {
+                (Refused, Cause::Credentials, false)
+            }
+            "MalformedPolicyDocumentException" if error.message.contains("invalid principal") => {
+                (Settling, Cause::Principal, false)
+            }
+            "MalformedPolicyDocumentException" => (Invalid, Cause::Policy, false),
+            "AlreadyExistsException" | "KMSInvalidStateException" | "DisabledException" => {
+                (Conflict, Cause::Other, false)
+            }
+            "NotFoundException" => (Settling, Cause::Other, false),
+            "TagException" | "InvalidAliasNameException" | "InvalidArnException" | "ValidationException"
+            | "InvalidParameterException" => (Invalid, Cause::Other, false),
+            "InvalidMarkerException" | "PaginationTokenExpiredException" => TRANSIENT,
+            _ if error.status >= 500 => TRANSIENT,
+            _ => (Terminal, Cause::Other, false),
+        }
+    }
+}
+
+fn of_status(status: u16) -> Meaning {
+    match status {
+        401 => (FaultClass::Refused, Cause::Credentials, false),
+        403 => (FaultClass::Refused, Cause::Permission, false),
+        404 | 409 => (FaultClass::Conflict, Cause::Other, false),
+        400 | 422 => (FaultClass::Invalid, Cause::Other, false),
+        429 => (FaultClass::Throttled, Cause::Other, false),
+        500.. => TRANSIENT,
+        _ => (FaultClass::Terminal, Cause::Other, false),
+    }
+}
+
+impl Failure {
+    pub(super) fn is_aws_not_found(&self) -> bool {
+        self.service().is_some_and(|e| e.code == "NotFoundException")
+    }
+
+    pub(super) fn is_astra_not_found(&self) -> bool {
+        self.service().is_some_and(|e| e.status == 404)
+    }
+
+    pub(super) fn is_refused_token(&self) -> bool {
+        self.service().is_some_and(|e| matches!(e.status, 401 | 403))
+    }
+}
+
+/// A result of which one failure is the good answer "there is none".
+pub(super) trait NotFound<T> {
+    /// The result, with that failure as `None`.
+    fn found(self, absent: impl FnOnce(&Failure) -> bool) -> Result<Option<T>, Failure>;
+}
+
+impl<T> NotFound<T> for Result<T, Failure> {
+    fn found(self, absent: impl FnOnce(&Failure) -> bool) -> Result<Option<T>, Failure> {
+        match self {
+            Ok(value) => Ok(Some(value)),
+            Err(failure) if absent(&failure) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What the model starts from: one key in two regions, one cluster over both, two clouds, small windows.
+
+use std::sync::Arc;
+
+use cmk_operator::api::{CustomerKey, EncryptedCluster};
+use cmk_operator::domain::capabilities::{Cloud, Scope};
+use cmk_operator::domain::id::Name;
+use cmk_operator::domain::moment::{Moment, Span};
+use cmk_operator::domain::observed::CredentialsSeen;
+use cmk_operator::domain::reading::Reading;
+use cmk_operator::observe::Credentials;
+use cmk_operator::plan::Settings;
+use cmk_operator::ports::Session;
+use cmk_operator::sandbox::astra::{DatabaseType, OrgSettings};
+use cmk_operator::sandbox::{self, ACCOUNT, ORGANIZATION, TOKEN, World};
+use serde_json::json;
+
+use super::devices::{AllThere, Devices};
+
+/// The primary region, and the one that is added.
+pub(crate) const REGIONS: [&str; 2] = ["eu-west-1", "us-east-1"];
+pub(crate) const KIND: DatabaseType = DatabaseType::Serverless;
+pub(crate) const ALIAS: &str = "alias/cmk-operator/prod/team/orders";
+pub(crate) const DATABASE: &str = "orders";
+/// An account that somebody else lets use the key.
+pub(crate) const AUDITOR: &str = "222222222222";
+const START: i64 = 1_800_000_000_000;
+
+/// The longest that any read of the model lags behind. Every window below is longer than it, as the real ones are
+/// longer than what AWS documents; where a window is not, the model finds the second key (see `mutants`).
+pub(crate) const LAG: i64 = 10_000;
+const DEPLOYS_IN: i64 = 5_000;
+/// How long a frozen process sleeps: past every window that it could have opened.
+pub(crate) const FREEZE: i64 = 25_000;
+
+/// Whether the tagging index ever shows a new key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Index {
+    /// After [`LAG`].
+    Late,
+    /// Not within the model's horizon: only a full scan finds the key.
+    Blind,
+}
+
+/// Which faults are chosen from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Menu {
+    /// Replies and requests that get lost.
+    pub(crate) lost: bool,
+    /// Throttling and refusals.
+    pub(crate) refused: bool,
+    /// Reads from the past.
+    pub(crate) stale: bool,
+    /// Failed and lost writes of the object itself.
+    pub(crate) ledger: bool,
+    /// The end of the process.
+    pub(crate) crash: bool,
+    /// Another replica that does not know that it must not act, at once or after a long sleep of the first.
+    pub(crate) replicas: bool,
+    /// What administrators and users do meanwhile.
+    pub(crate) people: bool,
+    /// The cloud's support removes a registration.
+    pub(crate) support: bool,
+}
+
+impl Menu {
+    pub(crate) const NONE: Self = Self {
+        lost: false,
+        refused: false,
+        stale: false,
+        ledger: false,
+        crash: false,
+        replicas: false,
+        people: false,
+        support: false,
+    };
+    pub(crate) const ALL: Self = Self {
+        lost: true,
+        refused: true,
+        stale: true,
+        ledger: true,
+        crash: true,
+        replicas: true,
+        people: true,
+        support: false,
+    };
+}
+
+/// One exploration.
+pub(crate) struct Config {
+    pub(crate) settings: Settings,
+    pub(crate) index: Index,
+    /// The menu of the first fault of a path, of the second, and so on.
+    pub(crate) menus: Vec<Menu>,
+    pub(crate) devices: Box<dyn Devices>,
+    /// Invariants that are not judged, so that what they prevent can be seen.
+    pub(crate) muted: &'static [&'static str],
+    /// States after which the exploration gives up.
+    pub(crate) limit: usize,
+}
+
+impl Config {
+    pub(crate) fn new(index: Index, menus: &[Menu]) -> Self {
+        Self {
+            settings: settings(),
+            index,
+            menus: menus.to_vec(),
+            devices: Box::new(AllThere),
+            muted: &[],
+            limit: usize::MAX,
+        }
+    }
+}
+
+/// Small windows in the proportions of the real ones: settle > the longest lag, settle > how long a look is valid, so
+/// that a process that sleeps past the window finds its look too old; spacing of looks < how long a look is valid.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        create_settle: Span::seconds(20),
+        deploy_settle: Span::seconds(20),
+        gate_looks: 3,
+        gate_spacing: Span::seconds(5),
+        look_valid: Span::seconds(10),
+        repair_holdoff: Span::seconds(15),
+        clock_skew: Span::seconds(5),
+        state_interval: Span::seconds(60),
+        policy_interval: Span::seconds(120),
+        resync: Span::seconds(180),
+        poll: Span::seconds(5),
+        holder: "cluster-uid".to_owned(),
+    }
+}
+
+pub(crate) fn installation() -> Name {
+    "prod".parse().unwrap()
+}
+
+pub(crate) fn start() -> Moment {
+    Moment(START)
+}
+
+pub(crate) fn world() -> World {
+    let mut world = World::sandbox(
+        START,
+        sandbox::Settings {
+            history_ms: LAG,
+            tag_index_lag_ms: LAG,
+            astra_list_lag_ms: LAG,
+            ..sandbox::Settings::default()
+        },
+    );
+    world.edit_astra_org(ORGANIZATION, |org| {
+        *org.settings_mut() = OrgSettings { deploy_ms: DEPLOYS_IN, ..OrgSettings::default() };
+    });
+    // Somebody else's key, which nobody may touch.
+    let foreign = sandbox::kms::CreateKey {
+        description: Some("foreign".to_owned()),
+        tags: vec![sandbox::kms::Tag::new("owner", "somebody else")],
+        ..sandbox::kms::CreateKey::default()
+    };
+    world.kms(ACCOUNT, REGIONS[0]).create_key(&foreign).unwrap();
+    world.advance(3_600_000);
+    world.forget_before(i64::MAX);
+    world
+}
+
+pub(crate) fn key() -> Arc<CustomerKey> {
+    let regions: Vec<_> = REGIONS.iter().map(|name| json!({ "name": name })).collect();
+    let object = json!({
+        "apiVersion": "cmk-operator.io/v1alpha1", "kind": "CustomerKey",
+        "metadata": { "namespace": "team", "name": "orders", "uid": "k", "generation": 1, "resourceVersion": "1" },
+        "spec": {
+            "regions": regions,
+            "key": { "rotation": { "periodDays": 365 } },
+            "aws": { "accountId": ACCOUNT },
+            "upstream": { "astra": {
+                "organizationId": ORGANIZATION, "databaseType": "Serverless", "credentialsSecretRef": { "name": "astra" }
+            } }
+        }
+    });
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+pub(crate) fn cluster() -> Arc<EncryptedCluster> {
+    let regions: Vec<_> = REGIONS.iter().map(|name| json!({ "name": name })).collect();
+    let object = json!({
+        "apiVersion": "cmk-operator.io/v1alpha1", "kind": "EncryptedCluster",
+        "metadata": { "namespace": "team", "name": "orders", "uid": "c", "generation": 1, "resourceVersion": "1" },
+        "spec": {
+            "customerKeyRef": { "name": "orders" },
+            "regions": regions,
+            "primaryRegion": REGIONS[0],
+            "deployment": { "astra": { "name": DATABASE, "tier": "serverless", "capacityUnits": 1 } }
+        }
+    });
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+pub(crate) fn credentials() -> Credentials {
+    let scope = Scope {
+        cloud: Cloud::Astra,
+        id: ORGANIZATION.to_owned(),
+        database_type: "Serverless".to_owned(),
+        principal_role: "creator".to_owned(),
+    };
+    let values = [("token".to_owned(), TOKEN.to_owned())].into();
+    let session = Session { scope, credentials: cmk_operator::ports::Credentials(values) };
+    Credentials {
+        seen: Reading::Present(CredentialsSeen { secret: "team/astra".to_owned(), lacking: Vec::new() }),
+        session: Some(session.clone()),
+        deploy: Some(session),
+    }
+}
+
+/// As whom the vendor uses keys of a region.
+pub(crate) fn vendor(region: &str) -> String {
+    format!("arn:aws:iam::{}:role/creator", sandbox::provider_account(region))
+}

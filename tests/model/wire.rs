@@ -1,0 +1,166 @@
+//! The ports as a pass of the model holds them: the simulated clouds, with judges who hear of every write before it is
+//! sent, and with the one hidden thing that no fault rule can do: an index that shows nothing.
+
+use std::collections::BTreeMap;
+
+use cmk_operator::domain::desired::{DatabaseRequest, NewKey};
+use cmk_operator::domain::id::{KeyArn, Owner, Region};
+use cmk_operator::domain::moment::Moment;
+use cmk_operator::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer, Rotation};
+use cmk_operator::domain::reading::{Reading, Why};
+use cmk_operator::ports::{Applied, Fault, KeyService, Place, Session, Upstream};
+
+use super::act::Who;
+use super::judge::{Event, Sent};
+use super::lab::{Lab, lock};
+use super::scene::Index;
+
+/// The ports of one pass.
+pub(crate) struct Wire<'l, 'c> {
+    pub(crate) lab: &'l Lab<'c>,
+    pub(crate) who: Who,
+}
+
+impl Wire<'_, '_> {
+    fn read<T>(&self, reading: Reading<T>) -> Reading<T> {
+        match reading {
+            Reading::Unknown(Why::Failed(_)) if self.lab.config.devices.failed_read_is_absence() => Reading::Absent,
+            other => other,
+        }
+    }
+
+    fn send(&self, sent: &Sent<'_>) {
+        {
+            let mut counts = lock(&self.lab.counts);
+            counts.outside = counts.outside.saturating_add(1);
+        }
+        self.lab.judge(&Event::Send { who: self.who, sent });
+    }
+}
+
+impl KeyService for Wire<'_, '_> {
+    async fn caller(&self, place: &Place) -> Reading<Caller> {
+        self.read(self.lab.clouds.caller(place).await)
+    }
+
+    async fn describe(&self, place: &Place, key: &str) -> Reading<KeyFacts> {
+        if key.starts_with("alias/") && self.lab.config.devices.ignores_alias() {
+            return Reading::Absent;
+        }
+        self.read(self.lab.clouds.describe(place, key).await)
+    }
+
+    async fn tags(&self, place: &Place, key: &KeyArn) -> Reading<BTreeMap<String, String>> {
+        self.read(self.lab.clouds.tags(place, key).await)
+    }
+
+    async fn policy(&self, place: &Place, key: &KeyArn) -> Reading<String> {
+        self.read(self.lab.clouds.policy(place, key).await)
+    }
+
+    async fn rotation(&self, place: &Place, key: &KeyArn) -> Reading<Rotation> {
+        self.read(self.lab.clouds.rotation(place, key).await)
+    }
+
+    async fn search(&self, place: &Place, owner: &Owner) -> Reading<Vec<Candidate>> {
+        let found = self.read(self.lab.clouds.search(place, owner).await);
+        match self.lab.config.index {
+            Index::Late => found,
+            Index::Blind => found.map(|_| Vec::new()),
+        }
+    }
+
+    async fn scan(&self, place: &Place, owner: &Owner, not_before: Moment) -> Reading<Vec<Candidate>> {
+        self.read(self.lab.clouds.scan(place, owner, not_before).await)
+    }
+
+    async fn create_key(&self, place: &Place, key: &NewKey) -> Result<KeyArn, Fault> {
+        self.send(&Sent::CreateKey { region: &place.region, key });
+        let created = self.lab.clouds.create_key(place, key).await;
+        if created.as_ref().is_err_and(|fault| fault.applied == Applied::Perhaps) {
+            let now = self.lab.clouds.world().now_ms();
+            lock(&self.lab.ghost).unresolved.insert(place.region.to_string(), now);
+        }
+        created
+    }
+
+    async fn create_alias(&self, place: &Place, alias: &str, key: &KeyArn) -> Result<(), Fault> {
+        if self.lab.config.devices.ignores_alias() {
+            return Ok(());
+        }
+        self.send(&Sent::CreateAlias { key });
+        self.lab.clouds.create_alias(place, alias, key).await
+    }
+
+    async fn put_policy(&self, place: &Place, key: &KeyArn, policy: &str) -> Result<(), Fault> {
+        self.send(&Sent::PutPolicy { key, policy });
+        self.lab.clouds.put_policy(place, key, policy).await
+    }
+
+    async fn enable_rotation(&self, place: &Place, key: &KeyArn, period_days: i32) -> Result<(), Fault> {
+        self.send(&Sent::Change { key });
+        self.lab.clouds.enable_rotation(place, key, period_days).await
+    }
+
+    async fn describe_as(&self, place: &Place, key: &KeyArn, description: &str) -> Result<(), Fault> {
+        self.send(&Sent::Change { key });
+        self.lab.clouds.describe_as(place, key, description).await
+    }
+
+    async fn tag(&self, place: &Place, key: &KeyArn, tags: &BTreeMap<String, String>) -> Result<(), Fault> {
+        self.send(&Sent::Change { key });
+        self.lab.clouds.tag(place, key, tags).await
+    }
+}
+
+impl Upstream for Wire<'_, '_> {
+    async fn scope(&self, session: &Session) -> Reading<String> {
+        self.read(self.lab.clouds.scope(session).await)
+    }
+
+    async fn principals(&self, session: &Session, region: &Region) -> Reading<Vec<String>> {
+        self.read(self.lab.clouds.principals(session, region).await)
+    }
+
+    async fn offer(&self, session: &Session, region: &Region) -> Reading<RegionOffer> {
+        self.read(self.lab.clouds.offer(session, region).await)
+    }
+
+    async fn registration(&self, session: &Session, region: &Region) -> Reading<String> {
+        self.read(self.lab.clouds.registration(session, region).await)
+    }
+
+    async fn register(&self, session: &Session, region: &Region, key: &KeyArn) -> Result<(), Fault> {
+        self.send(&Sent::Register { region, key });
+        self.lab.clouds.register(session, region, key).await
+    }
+
+    async fn database(&self, session: &Session, id: &str) -> Reading<Database> {
+        self.read(self.lab.clouds.database(session, id).await)
+    }
+
+    async fn databases_named(&self, session: &Session, name: &str) -> Reading<Vec<Database>> {
+        self.read(self.lab.clouds.databases_named(session, name).await)
+    }
+
+    async fn create_database(
+        &self,
+        session: &Session,
+        request: &DatabaseRequest,
+        region: &Region,
+    ) -> Result<String, Fault> {
+        self.send(&Sent::CreateDatabase { region });
+        self.lab.clouds.create_database(session, request, region).await
+    }
+
+    async fn add_region(
+        &self,
+        session: &Session,
+        id: &str,
+        request: &DatabaseRequest,
+        region: &Region,
+    ) -> Result<(), Fault> {
+        self.send(&Sent::AddRegion { region });
+        self.lab.clouds.add_region(session, id, request, region).await
+    }
+}
