@@ -81,7 +81,13 @@ fn holds(name: &str, config: &Config) -> explore::Found {
 #[test]
 fn without_faults_all_is_well() {
     for index in [Index::Late, Index::Blind] {
-        holds("no faults", &Config::new(index, &[]));
+        let mut config = Config::new(index, &[]);
+        config.limit = 3000;
+        let found = explore(&config);
+        println!("{} {:?} deep {}", found.graph.len(), found.took, found.deepest);
+        let deep = found.graph.iter().max_by_key(|(_, k)| k.depth).map(|(s, _)| *s).unwrap();
+        println!("{}", told(&path(&found.graph, deep), &config));
+        holds("no faults", &config);
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Kept {
     /// How it was first reached; the first state from itself.
     from: u128,
     by: Act,
-    depth: u16,
+    pub(crate) depth: u16,
     pub(crate) ready: bool,
     /// Where the calm transitions lead, and whether they wrote anything.
     pub(crate) calm: [(u128, bool); 4],

@@ -39,8 +39,6 @@ struct Noted {
     note: Note,
     /// The look that is due, where it is not a look at everything.
     due: Option<(Moment, Depth)>,
-    /// When the next pass comes by itself.
-    next: Option<Moment>,
     /// Only where a device is out: what an earlier pass saw.
     seen: Option<Box<Observed>>,
 }
@@ -62,13 +60,13 @@ impl Process {
             let memory = noted.memory();
             all.extend(memory.looks.values().map(|looks| looks.last + settings.gate_spacing));
             all.extend(memory.recent.values().map(|made| *made + settings.repair_holdoff));
-            all.extend(noted.next);
+            all.extend(noted.due.map(|(at, _)| at));
         }
         all
     }
 
     pub(crate) fn print(&self, print: &mut Print, now: Moment, settings: &cmk_operator::plan::Settings) {
-        for Noted { note: _, due, next: _, seen } in &self.notes {
+        for Noted { note: _, due, seen } in &self.notes {
             let due = due.map(|(at, depth)| ((at.0 - now.0).max(0), depth as u8));
             let (left, depth) = due.unwrap_or((-1, 9));
             print.write_i64(left);
@@ -92,8 +90,10 @@ impl Process {
                     print.moment(*made);
                 }
             }
-            print.age(memory.looked.everything, settings.resync.0);
-            print.age(memory.looked.policy, settings.policy_interval.0);
+            if settings.resync > settings.state_interval {
+                print.age(memory.looked.everything, settings.resync.0);
+                print.age(memory.looked.policy, settings.policy_interval.0);
+            }
         }
     }
 }
@@ -208,7 +208,6 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
     let effects: Vec<u64> = outcome.done.iter().filter(|s| s.is_outside()).map(Step::effect).collect();
     noted.note.passed(depth, looks, &effects, now, settings.repair_holdoff);
     if outcome.over {
-        noted.next = Some(now);
         return false;
     }
     let object = shelf.object().clone();
@@ -227,9 +226,7 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
         }
     }
     let pause = noted.note.next(plan.next_look, now, Duration::from_secs(10), 0.5);
-    let at = now + Span::from(pause);
-    noted.next = Some(at);
-    noted.due = Some((at, plan.next_look.depth)).filter(|(_, depth)| *depth != Depth::Everything);
+    noted.due = Some((now + Span::from(pause), plan.next_look.depth)).filter(|(_, depth)| *depth != Depth::Everything);
     false
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cmk_operator::api::{CustomerKey, EncryptedCluster};
 use cmk_operator::domain::capabilities::{Cloud, Scope};
 use cmk_operator::domain::id::Name;
-use cmk_operator::domain::moment::{Moment, Span};
+use cmk_operator::domain::moment::Span;
 use cmk_operator::domain::observed::CredentialsSeen;
 use cmk_operator::domain::reading::Reading;
 use cmk_operator::observe::Credentials;
@@ -112,6 +112,11 @@ impl Config {
     }
 }
 
+/// Settings under which an object at rest is looked at less deeply most of the time.
+pub(crate) fn glancing() -> Settings {
+    Settings { policy_interval: Span::seconds(120), resync: Span::seconds(180), ..settings() }
+}
+
 /// Small windows in the proportions of the real ones: settle > the longest lag, settle > how long a look is valid, so
 /// that a process that sleeps past the window finds its look too old; spacing of looks < how long a look is valid.
 pub(crate) fn settings() -> Settings {
@@ -123,9 +128,10 @@ pub(crate) fn settings() -> Settings {
         look_valid: Span::seconds(10),
         repair_holdoff: Span::seconds(15),
         clock_skew: Span::seconds(5),
+        // Every pass looks at everything, as a pass that acts does. `glances` has the shallower ones.
         state_interval: Span::seconds(60),
-        policy_interval: Span::seconds(120),
-        resync: Span::seconds(180),
+        policy_interval: Span::seconds(60),
+        resync: Span::seconds(60),
         poll: Span::seconds(5),
         holder: "cluster-uid".to_owned(),
     }
@@ -133,10 +139,6 @@ pub(crate) fn settings() -> Settings {
 
 pub(crate) fn installation() -> Name {
     "prod".parse().unwrap()
-}
-
-pub(crate) fn start() -> Moment {
-    Moment(START)
 }
 
 pub(crate) fn world() -> World {
