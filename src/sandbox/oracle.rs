@@ -41,7 +41,7 @@ impl World {
     /// The ARN of the key that an alias points at.
     pub fn true_alias(&self, account: &str, region: &str, name: &str) -> Option<&str> {
         let home = self.kms.get(&(account.to_owned(), region.to_owned()))?.get();
-        home.keys.get(&home.aliases.get(name)?.key_id).map(|key| key.arn.as_str())
+        home.keys.get(home.aliases.get(name)?.key_id.as_str()).map(|key| key.arn.as_str())
     }
 
     /// The key that is registered.
@@ -66,7 +66,8 @@ impl World {
 
     /// Whether anything was different at some moment after this one, so that a read from the past could show it.
     pub fn changed_after(&self, at_ms: i64) -> bool {
-        self.kms.values().any(|home| home.changed_after(at_ms)) || self.astra.values().any(|org| org.changed_after(at_ms))
+        self.kms.values().any(|home| home.changed_after(at_ms))
+            || self.astra.values().any(|org| org.changed_after(at_ms))
     }
 
     /// Forgets what was before a moment: no read will be served from there any more.

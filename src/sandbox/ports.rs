@@ -210,6 +210,8 @@ fn facts(key: KeyMetadata) -> Result<KeyFacts, Fault> {
             StoredState::Enabled => KeyState::Enabled,
             StoredState::Disabled => KeyState::Disabled,
             StoredState::PendingDeletion => KeyState::PendingDeletion,
+            StoredState::Creating => KeyState::Creating,
+            StoredState::PendingReplicaDeletion => KeyState::PendingReplicaDeletion,
         },
         description: key.description,
         symmetric: key.key_spec == "SYMMETRIC_DEFAULT" && key.key_usage == "ENCRYPT_DECRYPT",
@@ -463,11 +465,8 @@ impl Upstream for Clouds {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<(), Fault> {
-        let spec = DatacenterSpec {
-            tier: request.tier.clone(),
-            cloud_provider: "AWS".to_owned(),
-            region: region.to_string(),
-        };
+        let spec =
+            DatacenterSpec { tier: request.tier.clone(), cloud_provider: "AWS".to_owned(), region: region.to_string() };
         let call = Call::write("POST /v2/databases/{id}/datacenters", id);
         self.astra(session, &call, |astra| astra.add_datacenters(id, &[spec]))
     }

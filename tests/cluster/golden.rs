@@ -26,7 +26,8 @@ async fn check(database_type: &str, tier: &str, golden: &str) {
     scene.start();
     let mut key = scene.key(&["us-east-1"]);
     key["spec"]["upstream"]["astra"]["databaseType"] = json!(database_type);
-    key["spec"]["policy"] = json!({ "administrators": [format!("arn:aws:iam::{}:root", crate::support::scene::ACCOUNT)] });
+    key["spec"]["policy"] =
+        json!({ "administrators": [format!("arn:aws:iam::{}:root", crate::support::scene::ACCOUNT)] });
     let mut cluster = scene.cluster(&["us-east-1"]);
     cluster["spec"]["deployment"]["astra"]["tier"] = json!(tier);
     for object in [scene.secret(), key, cluster] {
@@ -53,7 +54,9 @@ async fn a_classic_key_gets_the_golden_policy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_classic_databases_cannot_be_created_by_api_the_open_gate_is_the_product() {
     let mut scene = Scene::new("portal").await;
-    scene.command(&json!({ "patch_org_settings": { "org": ORGANIZATION, "settings": { "refuse_classic": true } } })).await;
+    scene
+        .command(&json!({ "patch_org_settings": { "org": ORGANIZATION, "settings": { "refuse_classic": true } } }))
+        .await;
     scene.start();
     let mut key = scene.key(&["us-east-1"]);
     key["spec"]["upstream"]["astra"]["databaseType"] = json!("Classic");

@@ -20,7 +20,7 @@ pub(in crate::sandbox) struct AliasIndex {
 }
 
 impl AliasIndex {
-    pub(super) fn get(&self, name: &str) -> Option<&Alias> {
+    pub(in crate::sandbox) fn get(&self, name: &str) -> Option<&Alias> {
         self.by_name.get(name).map(|alias| &**alias)
     }
 

@@ -69,7 +69,10 @@ impl<'a> Call<'a> {
                 (Conflict, Cause::Other, false)
             }
             "NotFoundException" => (Settling, Cause::Other, false),
-            "TagException" | "InvalidAliasNameException" | "InvalidArnException" | "ValidationException"
+            "TagException"
+            | "InvalidAliasNameException"
+            | "InvalidArnException"
+            | "ValidationException"
             | "InvalidParameterException" => (Invalid, Cause::Other, false),
             "InvalidMarkerException" | "PaginationTokenExpiredException" => TRANSIENT,
             _ if error.status >= 500 => TRANSIENT,
