@@ -83,6 +83,9 @@ struct Case {
     scene: Option<String>,
     #[serde(default)]
     given: Value,
+    /// The status before the pass.
+    #[serde(default)]
+    before: Value,
     /// Steps that this process made, by how their words begin, and when.
     #[serde(default)]
     recent: BTreeMap<String, String>,
@@ -151,7 +154,7 @@ fn judge(scene: &Scene, case: &Case) -> Vec<String> {
     let steps: Vec<String> = plan.steps.iter().map(words::step).collect();
     differ(&mut wrong, "steps", &case.expect.steps.join("\n"), &steps.join("\n"));
     let outcome = outcome(&plan, &case.fails);
-    let shown = Shown::after(scene, &plan, &outcome);
+    let shown = Shown::after(scene, &case.before, &plan, &outcome);
     state(&mut wrong, &case.expect.state, &shown);
     for (name, expected) in &case.expect.conditions {
         differ(&mut wrong, name, expected, &shown.said(name));
@@ -233,21 +236,18 @@ struct Shown {
 }
 
 impl Shown {
-    fn after(scene: &Scene, plan: &Plan, outcome: &Outcome) -> Self {
+    fn after(scene: &Scene, before: &Value, plan: &Plan, outcome: &Outcome) -> Self {
         match &scene.desired {
-            Desired::Key(key) => Self::of_key(key, scene, plan, outcome),
-            Desired::Cluster(cluster) => Self::of_cluster(cluster, scene, plan, outcome),
+            Desired::Key(key) => Self::of_key(key, scene, before, plan, outcome),
+            Desired::Cluster(cluster) => Self::of_cluster(cluster, scene, before, plan, outcome),
         }
     }
 
-    fn of_key(key: &DesiredKey, scene: &Scene, plan: &Plan, outcome: &Outcome) -> Self {
-        let before = records(plan, outcome).map(|records| {
-            let mut status = CustomerKeyStatus::default();
-            for record in &records {
-                status::key::put(&mut status, record);
-            }
-            status
-        });
+    fn of_key(key: &DesiredKey, scene: &Scene, before: &Value, plan: &Plan, outcome: &Outcome) -> Self {
+        let mut before: Option<CustomerKeyStatus> = serde_json::from_value(before.clone()).unwrap();
+        for record in records(plan, outcome) {
+            status::key::put(before.get_or_insert_default(), &record);
+        }
         let render = |before: Option<&CustomerKeyStatus>| {
             status::key::render(before, key, &scene.memory, plan, outcome, scene.pass.now)
         };
@@ -261,14 +261,11 @@ impl Shown {
         }
     }
 
-    fn of_cluster(cluster: &DesiredCluster, scene: &Scene, plan: &Plan, outcome: &Outcome) -> Self {
-        let before = records(plan, outcome).map(|records| {
-            let mut status = EncryptedClusterStatus::default();
-            for record in &records {
-                status::cluster::put(&mut status, record);
-            }
-            status
-        });
+    fn of_cluster(cluster: &DesiredCluster, scene: &Scene, before: &Value, plan: &Plan, outcome: &Outcome) -> Self {
+        let mut before: Option<EncryptedClusterStatus> = serde_json::from_value(before.clone()).unwrap();
+        for record in records(plan, outcome) {
+            status::cluster::put(before.get_or_insert_default(), &record);
+        }
         let render = |before: Option<&EncryptedClusterStatus>| {
             status::cluster::render(before, cluster, &scene.memory, plan, outcome, scene.pass.now)
         };
@@ -304,8 +301,8 @@ fn value(status: &impl serde::Serialize) -> Value {
 }
 
 /// What was written down before a step failed; nothing, where none did.
-fn records(plan: &Plan, outcome: &Outcome) -> Option<Vec<Record>> {
-    let (failed, _) = outcome.failed.first()?;
+fn records(plan: &Plan, outcome: &Outcome) -> Vec<Record> {
+    let Some((failed, _)) = outcome.failed.first() else { return Vec::new() };
     let done = plan.steps.iter().take_while(|step| *step != failed);
     let records = done.filter_map(|step| match step {
         Step::RecordKeyIntent { region, intent } => Some(Record::KeyIntent(region.clone(), intent.clone())),
@@ -315,7 +312,7 @@ fn records(plan: &Plan, outcome: &Outcome) -> Option<Vec<Record>> {
         Step::RecordDeployIntent { intent } => Some(Record::DeployIntent(intent.clone())),
         _ => None,
     });
-    Some(records.collect())
+    records.collect()
 }
 
 fn outcome(plan: &Plan, fails: &BTreeMap<String, String>) -> Outcome {

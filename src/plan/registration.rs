@@ -107,7 +107,9 @@ fn absent(
     let looks = draft.look(region, &key::gate_facts(facts, seen));
     let settings = draft.pass.settings.clone();
     let tagged = seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT));
-    if memory.registered.is_some() || tagged {
+    // What status shows as registered may be another's key that was in the way.
+    let was_ours = memory.registered.as_ref() == Some(&facts.arn.to_string());
+    if was_ours || tagged {
         // It was there. Reads are not monotonic, so one look that misses it proves nothing; and it is never made anew.
         if looks < settings.gate_looks {
             draft.wait(settings.gate_spacing);

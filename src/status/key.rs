@@ -221,7 +221,9 @@ fn settle(entry: &mut KeyRegionStatus, outcome: &Outcome, region: &Region) {
     if entry.key_arn.is_some() || refused(|step| matches!(step, Step::CreateKey { .. })) {
         entry.creation = None;
     }
-    if entry.registered_key_arn.is_some() || refused(|step| matches!(step, Step::Register { .. })) {
+    // Another's key that was in the way says nothing of our attempt.
+    let registered = entry.registered_key_arn.is_some() && entry.registered_key_arn == entry.key_arn;
+    if registered || refused(|step| matches!(step, Step::Register { .. })) {
         entry.registration = None;
     }
 }
