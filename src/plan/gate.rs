@@ -193,7 +193,10 @@ fn is_ours(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<S
             "The key does not carry the tags of this CustomerKey.",
             "see the CustomerKey's conditions.",
         ))
-    } else if desired.capabilities.registration == Registration::PerRegion && !tags.contains_key(tag::REGISTERED_AT) {
+    } else if desired.capabilities.registration == Registration::PerRegion
+        && !tags.contains_key(tag::REGISTERED_AT)
+        && !desired.observe_only
+    {
         Err(not(Reason::KeyNotReady, "The moment of the registration is not noted on the key yet.", ""))
     } else {
         Ok("The key carries the tags of this CustomerKey.".to_owned())

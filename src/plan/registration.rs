@@ -63,7 +63,7 @@ pub(super) fn plan_region(
     }
     let ours = facts.arn.to_string();
     match &seen.registration {
-        Reading::Present(arn) if *arn == ours => registered(draft, region, facts, seen),
+        Reading::Present(arn) if *arn == ours => registered(draft, desired, region, facts, seen),
         Reading::Present(arn) => {
             let arn = arn.clone();
             draft.report(region).registered = Some(arn.clone());
@@ -74,14 +74,14 @@ pub(super) fn plan_region(
     }
 }
 
-fn registered(draft: &mut Draft<'_>, region: &Region, facts: &KeyFacts, seen: &RegionSeen) {
+fn registered(draft: &mut Draft<'_>, desired: &DesiredKey, region: &Region, facts: &KeyFacts, seen: &RegionSeen) {
     let arn = facts.arn.to_string();
     draft.report(region).registered = Some(arn.clone());
     let Some(tags) = seen.tags.present() else {
         not_seen(draft, region, &seen.tags);
         return;
     };
-    if tags.contains_key(tag::REGISTERED_AT) {
+    if tags.contains_key(tag::REGISTERED_AT) || desired.observe_only {
         draft.fine(CONDITION, Some(region), Reason::RegisteredAndRead, &format!("{arn} is registered."));
         return;
     }
