@@ -111,7 +111,7 @@ pub(super) fn plan_region(
     let Some(principals) = principals(draft, key, region, seen) else { return false };
     let outcome = assess(draft, key, region, wish, text, &principals);
     draft.report(region).policy_hash = hash(text);
-    draft.report(region).principals = principals;
+    draft.report(region).principals.clone_from(&principals);
     let assessed = match outcome {
         Ok(assessed) => assessed,
         Err(problem) => {
@@ -119,7 +119,7 @@ pub(super) fn plan_region(
             return false;
         }
     };
-    let held = holds(key, region, seen);
+    let held = holds(key, region, text, &principals);
     let Some(write) = assessed else {
         return match held {
             Ok(()) => {
@@ -264,13 +264,22 @@ fn grant_of(need: &Need) -> Grant {
     Grant { label: need.label.clone(), actions: need.actions.clone(), conditions }
 }
 
-/// Whether the policy, as it was seen, gives the cloud's principals what they need; if not, what is missing.
-pub(super) fn holds(key: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<(), String> {
+/// Whether the policy, as it was seen, gives the principals that the cloud names now what they need; if not, what is
+/// missing.
+pub(super) fn holds_now(key: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<(), String> {
     if !key.capabilities.principals_from_cloud {
         return Ok(());
     }
     let text = seen.policy.present().ok_or("the key policy was not seen.")?;
-    let principals = seen.principals.present().ok_or("the cloud's principals are not known.")?;
+    let principals = seen.principals.present().ok_or("the cloud names no principals.")?;
+    holds(key, region, text, principals)
+}
+
+/// Whether a policy gives principals what they need; if not, what is missing.
+fn holds(key: &DesiredKey, region: &Region, text: &str, principals: &[String]) -> Result<(), String> {
+    if !key.capabilities.principals_from_cloud {
+        return Ok(());
+    }
     let document = PolicyDocument::parse(text).map_err(|e| format!("the key policy cannot be read: {e}."))?;
     let account = account(key, region);
     let missing: Vec<String> = key

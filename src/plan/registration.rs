@@ -216,5 +216,5 @@ fn not_seen<T>(draft: &mut Draft<'_>, region: &Region, reading: &Reading<T>) {
 
 /// Whether what was seen of the policy gives the cloud's principals what they need.
 pub(super) fn policy_holds(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<(), String> {
-    policy::holds(desired, region, seen)
+    policy::holds_now(desired, region, seen)
 }
