@@ -12,9 +12,6 @@ use super::step::Step;
 
 /// Plans the end of an object.
 pub(super) fn plan(draft: &mut Draft<'_>) {
-    if !draft.desired.object().finalizer {
-        return;
-    }
     let (afterlife, conditions): (_, &[ConditionType]) = match draft.desired {
         Desired::Key(key) => (
             key.afterlife,
@@ -35,6 +32,10 @@ pub(super) fn plan(draft: &mut Draft<'_>) {
             ],
         ),
     };
+    if !draft.desired.object().finalizer {
+        going(draft, conditions);
+        return;
+    }
     if let Some(left) = unresolved(draft) {
         let message = format!("An attempt whose outcome is not known is waited for, {} s at most.", left.as_seconds());
         draft.working(conditions[0], None, Reason::Deleting, message);
@@ -43,7 +44,10 @@ pub(super) fn plan(draft: &mut Draft<'_>) {
         return;
     }
     match afterlife {
-        Afterlife::Retain => draft.step(Step::RemoveFinalizer),
+        Afterlife::Retain => {
+            going(draft, conditions);
+            draft.step(Step::RemoveFinalizer);
+        }
         Afterlife::TearDown => {
             draft.stuck(
                 conditions[0],
@@ -55,6 +59,13 @@ pub(super) fn plan(draft: &mut Draft<'_>) {
             draft.blocked(&conditions[1..], None, Reason::DeletionBlocked, "The object is being deleted.");
         }
     }
+}
+
+/// Says that nothing keeps the object from going.
+fn going(draft: &mut Draft<'_>, conditions: &[ConditionType]) {
+    let message = "The object is being deleted; everything outside Kubernetes stays.".to_owned();
+    draft.working(conditions[0], None, Reason::Deleting, message);
+    draft.blocked(&conditions[1..], None, Reason::Deleting, "The object is being deleted.");
 }
 
 /// How long an outcome that is not known has to be waited for still.
