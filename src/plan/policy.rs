@@ -120,10 +120,11 @@ pub(super) fn plan_region(
         }
     };
     let held = holds(key, region, text, &principals);
-    let Some(write) = assessed else {
+    let Assessed { write: Some(write), remark: _ } = assessed else {
         return match held {
             Ok(()) => {
-                draft.fine(CONDITION, Some(region), Reason::PoliciesHold, "The key policy holds what is declared.");
+                let message = format!("The key policy holds what is declared.{}", assessed.remark);
+                draft.fine(CONDITION, Some(region), Reason::PoliciesHold, &message);
                 true
             }
             Err(missing) => {
@@ -179,12 +180,20 @@ fn principals(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, seen: &R
     }
 }
 
+/// What there is to do about a policy.
+struct Assessed {
+    /// The write that makes it hold everything; none where nothing differs.
+    write: Option<Write>,
+    /// What is to be told although nothing has to be written.
+    remark: String,
+}
+
 struct Write {
     document: String,
     message: String,
 }
 
-/// The write that makes the policy hold everything; none where nothing differs.
+/// What there is to do, unless it may not be done.
 fn assess(
     draft: &Draft<'_>,
     key: &DesiredKey,
@@ -192,7 +201,7 @@ fn assess(
     wish: &DesiredRegion,
     text: &str,
     principals: &[String],
-) -> Result<Option<Write>, Problem> {
+) -> Result<Assessed, Problem> {
     let ground = Ground::of(draft, key, region)?;
     let observed =
         PolicyDocument::parse(text).map_err(|e| Problem::invalid(format!("The key's policy cannot be read: {e}")))?;
@@ -203,20 +212,21 @@ fn assess(
         remove_orphans: key.policy.remove_orphaned,
     };
     let merged = merge(&observed, &authored, &ground.own, &ground.account, options);
-    if !merged.changed {
-        return Ok(None);
-    }
     let root = if adopted && !key.policy.ensure_root { RootRule::AsFound } else { RootRule::Required };
     let setting = Setting { account: &ground.account, own: &ground.own, caller: Some(&ground.caller), root };
     let verdict = review(&merged, &authored, &setting);
+    if !merged.changed {
+        let freezes =
+            verdict.refusals.iter().filter(|p| matches!(p, Guarded::PolicyWriteDenied(_) | Guarded::Lockout(_)));
+        let remark = freezes.map(|problem| format!(" But {problem}.")).collect();
+        return Ok(Assessed { write: None, remark });
+    }
     if !verdict.refusals.is_empty() {
         return Err(Problem::guarded(&verdict.refusals));
     }
     let sentences = diff(&observed, &merged.document, &ground.account);
-    Ok(Some(Write {
-        document: merged.document.render(),
-        message: format!("Writing the key policy: {}.", sentences.join("; ")),
-    }))
+    let message = format!("Writing the key policy: {}.", sentences.join("; "));
+    Ok(Assessed { write: Some(Write { document: merged.document.render(), message }), remark: String::new() })
 }
 
 /// Every statement that is ours.
