@@ -245,12 +245,16 @@ fn add(
     region: &Region,
     gates: &BTreeMap<Region, Gate>,
 ) {
-    if let Some(intent) = draft.memory.deploying.clone().filter(|intent| intent.region == *region)
-        && unsettled(draft, &intent, "addition of the region")
-    {
+    // Whichever region it is for: the spec may name another one first by now.
+    let unseen = draft.memory.deploying.clone().filter(|i| !database.regions.contains_key(i.region.as_str()));
+    if unseen.is_some_and(|intent| unsettled(draft, &intent, "addition of the region")) {
         return;
     }
-    if let DatabaseState::Busy(words) = &database.state {
+    let busy = [&database.state].into_iter().chain(database.regions.values()).find_map(|state| match state {
+        DatabaseState::Busy(words) => Some(words),
+        DatabaseState::Active | DatabaseState::Failed(_) | DatabaseState::Terminated => None,
+    });
+    if let Some(words) = busy {
         let message = format!("The database is {words}; {region} is added when it is active.");
         draft.working(CONDITION, Some(region), Reason::DatabaseBusy, message);
         draft.poll();
@@ -269,17 +273,22 @@ fn add(
     });
 }
 
-/// Says of the regions after the first missing one that they wait.
+/// Says of the missing regions of which nothing was said yet that they wait.
 fn wait_for_turn(draft: &mut Draft<'_>, first: &Region, database: &Database) {
     let waiting: Vec<Region> = draft
         .desired
         .regions()
         .into_iter()
-        .filter(|r| *r != first && !database.regions.contains_key(r.as_str()))
+        .filter(|r| !database.regions.contains_key(r.as_str()) && !draft.has(CONDITION, r))
         .cloned()
         .collect();
     for region in waiting {
-        draft.working(CONDITION, Some(&region), Reason::GateClosed, format!("{region} is added after {first}."));
+        let message = if region == *first {
+            format!("{region} waits until the outcome of the other addition is known.")
+        } else {
+            format!("{region} is added after {first}.")
+        };
+        draft.working(CONDITION, Some(&region), Reason::GateClosed, message);
     }
 }
 
