@@ -14,10 +14,11 @@ use crate::domain::id::{Region, tag};
 use crate::domain::memory::DeployIntent;
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Database, DatabaseState};
-use crate::domain::reading::Reading;
+use crate::domain::reading::{Reading, Why};
 
 use super::DatabaseReport;
 use super::draft::{Draft, Said};
+use super::finding::Finding;
 use super::gate::Gate;
 use super::step::{DatabaseRef, Step};
 
@@ -327,9 +328,17 @@ fn not_seen<T>(draft: &mut Draft<'_>, reading: &Reading<T>) {
 
 /// Says what is known of the encryption, and never more.
 fn encryption(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, linked: &LinkedKey) {
-    let Some(database) = draft.observed.database.by_id.present().cloned() else {
-        unproven(draft, Reason::NotDeployedYet, "There is no database yet, as far as can be seen.");
-        return;
+    let database = match &draft.observed.database.by_id {
+        Reading::Present(database) => database.clone(),
+        Reading::Unknown(Why::Failed(fault)) => {
+            let finding = Finding::of_fault(CONDITION, None, fault);
+            unproven(draft, finding.reason, "The database could not be seen.");
+            return;
+        }
+        Reading::Absent | Reading::Unknown(Why::NotLooked) => {
+            unproven(draft, Reason::NotDeployedYet, "There is no database yet, as far as can be seen.");
+            return;
+        }
     };
     match linked.key.capabilities.proof {
         Proof::ByOrder => by_order(draft, cluster, deployment, &database),
