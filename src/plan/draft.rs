@@ -10,6 +10,7 @@ use crate::domain::id::Region;
 use crate::domain::memory::{Looks, Memory, RegionMemory};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed, RegionSeen};
+use crate::domain::reading::{Reading, Why};
 
 use super::finding::Finding;
 use super::step::Step;
@@ -250,7 +251,10 @@ impl<'a> Draft<'a> {
         self.desired.regions().into_iter().all(|region| {
             let seen = self.seen(region);
             let remembered = self.remembered(region);
-            let key = seen.by_alias.present().or(seen.by_arn.present());
+            let key = match &seen.by_alias {
+                Reading::Unknown(Why::NotLooked) => seen.by_arn.present(),
+                by_alias => by_alias.present(),
+            };
             let key_same = key.is_some_and(|key| {
                 remembered.key.as_ref().is_none_or(|arn| *arn == key.arn)
                     && remembered.key_state.as_deref() == Some(key.state.as_str())
