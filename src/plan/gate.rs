@@ -49,7 +49,8 @@ fn not(reason: Reason, message: impl Into<String>, fix: &str) -> Failure {
 pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Region, aws: bool, cloud: bool) -> Gate {
     let seen = draft.seen(region);
     let memory = draft.remembered(region);
-    let mut verdicts = facts(linked, region, &seen, aws, cloud);
+    let holder = draft.pass.settings.holder.clone();
+    let mut verdicts = facts(linked, region, &seen, &holder, aws, cloud);
     let facts_hold = verdicts.iter().all(|v| v.outcome.is_ok());
     let needed = draft.pass.settings.gate_looks;
     let looks = match subject(&linked.key, region, &seen).present() {
@@ -92,7 +93,7 @@ fn subject<'s>(desired: &DesiredKey, region: &Region, seen: &'s RegionSeen) -> R
     }
 }
 
-fn facts(linked: &LinkedKey, region: &Region, seen: &RegionSeen, aws: bool, cloud: bool) -> Vec<Verdict> {
+fn facts(linked: &LinkedKey, region: &Region, seen: &RegionSeen, holder: &str, aws: bool, cloud: bool) -> Vec<Verdict> {
     let desired = &linked.key;
     let mut verdicts = vec![
         Verdict { name: "KeyAllowsNamespace", outcome: allowed(linked) },
@@ -103,7 +104,7 @@ fn facts(linked: &LinkedKey, region: &Region, seen: &RegionSeen, aws: bool, clou
             outcome: if aws { Ok(desired.access.account.to_string()) } else { Err(Failure::Unseen(None)) },
         },
         Verdict { name: "KeyEnabled", outcome: enabled(desired, region, seen) },
-        Verdict { name: "KeyIsOurs", outcome: is_ours(desired, region, seen) },
+        Verdict { name: "KeyIsOurs", outcome: is_ours(desired, region, seen, holder) },
         Verdict { name: "PolicyHolds", outcome: policy(desired, region, seen) },
     ];
     if desired.capabilities.registration == Registration::PerRegion {
@@ -158,9 +159,14 @@ fn has_region(desired: &DesiredKey, region: &Region) -> Result<String, Failure> 
 
 fn enabled(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<String, Failure> {
     match subject(desired, region, seen) {
-        Reading::Present(facts) if facts.state == KeyState::Enabled && facts.arn.region() == region => {
-            Ok(facts.arn.to_string())
+        Reading::Present(facts) if facts.arn.region() != region || *facts.arn.account() != desired.access.account => {
+            Err(not(
+                Reason::KeyUnusable,
+                format!("Key {} is not one of account {} in {region}.", facts.arn, desired.access.account),
+                "see the CustomerKey's conditions.",
+            ))
         }
+        Reading::Present(facts) if facts.state == KeyState::Enabled => Ok(facts.arn.to_string()),
         Reading::Present(facts) => Err(not(
             Reason::KeyUnusable,
             format!("Key {} is {}.", facts.arn, facts.state.as_str()),
@@ -171,7 +177,7 @@ fn enabled(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<S
     }
 }
 
-fn is_ours(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<String, Failure> {
+fn is_ours(desired: &DesiredKey, region: &Region, seen: &RegionSeen, holder: &str) -> Result<String, Failure> {
     let Some(tags) = seen.tags.present() else {
         return match seen.tags.fault() {
             Some(fault) => Err(Failure::Unseen(Some(fault.clone()))),
@@ -181,7 +187,12 @@ fn is_ours(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<S
     let adopted = desired.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
     let proven =
         if adopted { tags.get(tag::ADOPT_BY) == Some(&desired.owner.consent()) } else { key::owned(desired, tags) };
-    if tags.contains_key(tag::HOLD) {
+    let other = tags.get(tag::HOLDER).filter(|other| !adopted && !holder.is_empty() && *other != holder);
+    if let Some(other) = other {
+        // Both clusters would deploy the same database.
+        let message = format!("The key is held by the cluster whose kube-system namespace has the uid {other}.");
+        Err(not(Reason::HeldByAnotherCluster, message, "see the CustomerKey's conditions."))
+    } else if tags.contains_key(tag::HOLD) {
         Err(not(
             Reason::OnHold,
             format!("The key carries the tag {}.", tag::HOLD),
