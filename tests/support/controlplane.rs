@@ -21,16 +21,14 @@ pub fn shared() -> &'static ControlPlane {
     static SHARED: OnceLock<ControlPlane> = OnceLock::new();
     SHARED.get_or_init(|| {
         let plane = ControlPlane::start();
-        plane.kubectl(&["apply", "--server-side", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/crds")]);
-        for crd in ["customerkeys", "encryptedclusters"] {
-            plane.kubectl(&["wait", "--for=condition=Established", &format!("crd/{crd}.cmk-operator.io")]);
-        }
+        plane.apply_crds();
         plane
     })
 }
 
 impl ControlPlane {
-    fn start() -> Self {
+    /// One without the CRDs.
+    pub fn start() -> Self {
         let binary = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/controlplane/controlplane");
         assert!(binary.exists(), "{} is missing: run `make controlplane` (needs Go)", binary.display());
         let dir = tempfile::tempdir().unwrap();
@@ -45,6 +43,14 @@ impl ControlPlane {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line.trim(), "ready", "the control plane did not start; see its message above");
         Self { kubeconfig: dir.path().join("kubeconfig"), binary, _dir: dir, _child: child }
+    }
+
+    /// Applies the CRDs and waits until they are served.
+    pub fn apply_crds(&self) {
+        self.kubectl(&["apply", "--server-side", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/crds")]);
+        for crd in ["customerkeys", "encryptedclusters"] {
+            self.kubectl(&["wait", "--for=condition=Established", &format!("crd/{crd}.cmk-operator.io")]);
+        }
     }
 
     /// Runs kubectl, and yields what it printed.

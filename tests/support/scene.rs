@@ -1,13 +1,14 @@
 //! A scene: simulated clouds, an operator process, and a namespace of its own.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cmk_operator::api::{CustomerKey, EncryptedCluster};
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt};
@@ -49,8 +50,13 @@ pub struct Scene {
 impl Scene {
     /// Clouds and a namespace; no operator yet.
     pub async fn new(name: &str) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let plane = tokio::task::spawn_blocking(controlplane::shared).await.unwrap();
+        Self::on(plane, name).await
+    }
+
+    /// The same on a control plane of its own.
+    pub async fn on(plane: &'static ControlPlane, name: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let client = plane.client().await;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("{name}-{number}");
@@ -105,22 +111,21 @@ impl Scene {
         assert!(self.operator.is_none(), "the operator runs already");
         self.starts += 1;
         let log = File::create(self.log_file()).unwrap();
-        let child = Command::new(OPERATOR)
+        self.operator = Some(self.spawn(&self.extra, log));
+    }
+
+    /// Another operator process beside the first one, and the file of its log. It dies when it is dropped.
+    pub fn start_another(&self, extra: &[&str]) -> (Child, PathBuf) {
+        let file = self.dir.path().join("another.log");
+        let extra: Vec<String> = extra.iter().map(|&text| text.to_owned()).collect();
+        (self.spawn(&extra, File::create(&file).unwrap()), file)
+    }
+
+    fn spawn(&self, extra: &[String], log: File) -> Child {
+        Command::new(OPERATOR)
             .arg("run")
-            .args(["--installation", "test"])
-            .args(["--watch-namespaces", &self.watched.join(",")])
-            .args(["--lease-namespace", &self.namespace])
-            .args(["--http-address", "127.0.0.1:0"])
-            .args(["--astra-endpoint", &self.astra])
-            .args(["--log-format", "json", "--log", "cmk_operator=debug"])
-            .args(["--gate-spacing", "300ms", "--poll", "300ms", "--repair-holdoff", "2s"])
-            .args(["--create-settle", "3s", "--deploy-settle", "4s", "--write-timeout", "2s"])
-            .args(["--longest-backoff", "1s", "--secret-poll", "200ms"])
-            // The same name at each start, so that a killed operator's lease is its successor's at once; the harness has
-            // seen the end of the former before it starts the latter.
-            .args(["--identity", &self.namespace])
-            .args(["--lease-duration", "30s", "--lease-renew", "3s", "--lease-act", "20s"])
-            .args(&self.extra)
+            .args(self.arguments(extra))
+            .args(extra)
             .env("KUBECONFIG", &self.plane.kubeconfig)
             .env("AWS_ENDPOINT_URL", &self.aws)
             .env("AWS_ACCESS_KEY_ID", "AKIASANDBOX")
@@ -132,8 +137,150 @@ impl Scene {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .unwrap();
-        self.operator = Some(child);
+            .unwrap()
+    }
+
+    /// The arguments of every operator: short waiting times, but for what `extra` sets itself.
+    fn arguments(&self, extra: &[String]) -> Vec<String> {
+        let watched = self.watched.join(",");
+        let usual = [
+            ("--installation", "test"),
+            ("--watch-namespaces", &watched),
+            ("--lease-namespace", &self.namespace),
+            ("--http-address", "127.0.0.1:0"),
+            ("--astra-endpoint", &self.astra),
+            ("--log-format", "json"),
+            ("--log", "cmk_operator=debug"),
+            ("--gate-spacing", "300ms"),
+            ("--poll", "300ms"),
+            ("--repair-holdoff", "2s"),
+            ("--create-settle", "3s"),
+            ("--deploy-settle", "4s"),
+            ("--write-timeout", "2s"),
+            ("--longest-backoff", "1s"),
+            ("--secret-poll", "200ms"),
+            // The same name at each start, so that a killed operator's lease is its successor's at once; the harness has
+            // seen the end of the former before it starts the latter.
+            ("--identity", &self.namespace),
+            ("--lease-duration", "30s"),
+            ("--lease-renew", "3s"),
+            ("--lease-act", "20s"),
+        ];
+        let usual = usual.into_iter().filter(|(name, _)| !extra.iter().any(|own| own == name));
+        usual.flat_map(|(name, value)| [name.to_owned(), value.to_owned()]).collect()
+    }
+
+    /// The operator's log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Where an operator with this log serves metrics and health.
+    pub async fn address(&self, log: &Path) -> String {
+        self.until("the address of metrics and health", || async {
+            let text = std::fs::read_to_string(log).unwrap_or_default();
+            text.lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find(|line| line["message"] == "metrics and health")
+                .and_then(|line| Some(line["address"].as_str()?.to_owned()))
+                .ok_or(text)
+        })
+        .await
+    }
+
+    /// What the operator answers to a GET of one of its own paths: the status and the body.
+    pub async fn ask(&self, address: &str, path: &str) -> (u16, String) {
+        let response = self.http.get(format!("http://{address}{path}")).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// Waits until something is so; fails with the last answer and the end of the operator's log.
+    pub async fn until<T, F, Fut>(&self, what: &str, ask: F) -> T
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, String>>,
+    {
+        wait(what, PATIENCE, ask).await.unwrap_or_else(|problem| panic!("{problem}\n{}", self.log_tail()))
+    }
+
+    /// The objects of a kind in a namespace.
+    pub fn objects(&self, namespace: &str, kind: &str) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("cmk-operator.io", "v1alpha1", kind);
+        Api::namespaced_with(self.client.clone(), namespace, &ApiResource::from_gvk(&kind))
+    }
+
+    /// An object of any namespace as JSON; null if there is none.
+    pub async fn get_in(&self, namespace: &str, kind: &str, name: &str) -> Value {
+        self.objects(namespace, kind).get_opt(name).await.unwrap().map_or(Value::Null, |object| json!(object))
+    }
+
+    /// Waits until a condition of an object in some namespace has a status and a reason (`*`: any) at its generation.
+    pub async fn wait_in(
+        &self,
+        namespace: &str,
+        kind: &str,
+        name: &str,
+        condition: &str,
+        status: &str,
+        reason: &str,
+    ) -> Value {
+        self.until(&format!("{kind} {namespace}/{name} {condition}={status} {reason}"), || async {
+            let object = self.get_in(namespace, kind, name).await;
+            let current = object["metadata"]["generation"] == object["status"]["observedGeneration"];
+            match find(&object, condition) {
+                Some(c) if c["status"] == status && (reason == "*" || c["reason"] == reason) && current => Ok(object),
+                _ => Err(object["status"].to_string()),
+            }
+        })
+        .await
+    }
+
+    /// An Astra organization with one region, a Secret with its token, and a `CustomerKey` for it, which is not applied yet:
+    /// there is one registration for each organization and region, so keys that live side by side need their own.
+    pub async fn tenant(&self, name: &str, number: u32, region: &str) -> Value {
+        let accounts = json!(["900000000000"]);
+        self.command(&json!({ "add_org": {
+            "org": organization(number), "token": tenant_token(name),
+            "regions": { region: { "classic_accounts": accounts, "serverless_accounts": accounts, "locked": false } },
+        } }))
+        .await;
+        let mut secret = self.secret();
+        secret["metadata"]["name"] = json!(name);
+        secret["stringData"]["token"] = json!(tenant_token(name));
+        self.apply(&secret).await.unwrap();
+        let mut key = self.key(&[region]);
+        key["metadata"]["name"] = json!(name);
+        key["spec"]["upstream"]["astra"]["organizationId"] = json!(organization(number));
+        key["spec"]["upstream"]["astra"]["credentialsSecretRef"]["name"] = json!(name);
+        key
+    }
+
+    /// A cluster that says only when it is safe to deploy.
+    pub fn gate(&self, name: &str, key: &str, region: &str) -> Value {
+        json!({
+            "apiVersion": "cmk-operator.io/v1alpha1", "kind": "EncryptedCluster",
+            "metadata": { "name": name, "namespace": self.namespace },
+            "spec": { "customerKeyRef": { "name": key }, "regions": [{ "name": region }] },
+        })
+    }
+
+    /// The number of the latest call that reached the clouds.
+    pub async fn mark(&self) -> u64 {
+        self.calls().await.last().map_or(0, |call| call["seq"].as_u64().unwrap())
+    }
+
+    /// The calls that reached the clouds after a mark.
+    pub async fn calls_since(&self, mark: u64) -> Vec<Value> {
+        self.control_get(&format!("/log?after={mark}")).await.as_array().unwrap().clone()
+    }
+
+    /// The events about the objects of a namespace, oldest first.
+    pub async fn events(&self, namespace: &str) -> Vec<Value> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let mut events: Vec<Value> =
+            api.list(&ListParams::default()).await.unwrap().into_iter().map(|e| json!(e)).collect();
+        events.sort_by_key(|event| event["eventTime"].to_string());
+        events
     }
 
     /// Stops the operator in order and yields its exit code.
@@ -320,4 +467,14 @@ impl Scene {
 /// A condition of an object.
 pub fn find<'v>(object: &'v Value, condition: &str) -> Option<&'v Value> {
     object["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == condition)
+}
+
+/// The id of a tenant's organization.
+pub fn organization(number: u32) -> String {
+    format!("5a9db0c5-0000-4000-8000-1{number:011}")
+}
+
+/// The token of a tenant.
+pub fn tenant_token(name: &str) -> String {
+    format!("AstraCS:{name}:sesame")
 }
