@@ -16,3 +16,4 @@ mod crash;
 mod faults;
 mod golden;
 mod order;
+mod schema;
