@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apply;
 mod crash;
 mod faults;
 mod golden;
