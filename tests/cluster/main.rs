@@ -16,5 +16,6 @@ mod apply;
 mod crash;
 mod faults;
 mod golden;
+mod grow;
 mod order;
 mod schema;

@@ -7,7 +7,7 @@ use crate::support::scene::{ORGANIZATION, Scene, find};
 const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 
 /// The position of the first call of an operation that took effect.
-fn first(calls: &[Value], operation: &str, region: &str) -> usize {
+pub fn first(calls: &[Value], operation: &str, region: &str) -> usize {
     calls
         .iter()
         .position(|c| c["operation"] == operation && c["region"] == region && c["applied"] == true)
