@@ -19,3 +19,4 @@ mod golden;
 mod grow;
 mod order;
 mod schema;
+mod steady;
