@@ -18,5 +18,6 @@ mod faults;
 mod golden;
 mod grow;
 mod order;
+mod process;
 mod schema;
 mod steady;
