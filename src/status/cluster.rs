@@ -115,11 +115,16 @@ pub fn render(
     status.conditions = conditions(&CONDITIONS, &status.conditions, &findings, generation, now);
     let regions: Vec<&Region> = desired.regions.iter().collect();
     status.summary = Some(summary(&findings, &regions));
-    let scope = desired.key.present().map(|linked| &linked.key.scope);
+    // What was learnt of a key while it was allowed is not shown to a namespace that may not use it any more.
+    let hidden = desired.key.present().is_some_and(|linked| !linked.allowed);
+    let scope = desired.key.present().filter(|_| !hidden).map(|linked| &linked.key.scope);
     status.upstream = scope.or(desired.deployment.as_ref().map(|d| &d.scope)).map(ToString::to_string);
     for region in regions {
         let entry = entry(&mut status, region);
         (entry.stage, entry.message) = stage(&findings, region);
+        if hidden {
+            (entry.key_arn, entry.key_state, entry.policy_hash) = (None, None, None);
+        }
         let Some(report) = plan.regions.get(region) else { continue };
         if let Some(gate) = &report.gate {
             let checks = gate.checks.iter().map(|c| GateCheck {

@@ -21,3 +21,4 @@ mod order;
 mod process;
 mod schema;
 mod steady;
+mod tenancy;
