@@ -67,9 +67,11 @@ pub async fn observe<K: KeyService, U: Upstream>(
     observed
 }
 
-/// The key to look at; none where nothing outside may be, or need be, looked at.
+/// The key to look at; none where nothing outside may be, or need be, looked at: the finalizer comes before the first look,
+/// or the pass that it triggers would look at everything once more.
 fn subject(desired: &Desired) -> Option<&DesiredKey> {
-    if desired.object().deleting {
+    let object = desired.object();
+    if object.deleting || !object.finalizer {
         return None;
     }
     let key = match desired {

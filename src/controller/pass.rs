@@ -26,7 +26,7 @@ use crate::execute::{Hands, Outcome, execute};
 use crate::observe::observe;
 use crate::plan::check::check;
 use crate::plan::finding::Finding;
-use crate::plan::step::Site;
+use crate::plan::step::{Site, Step};
 use crate::plan::{NextLook, Pass, Plan, decide};
 use crate::ports::{Applied, KeyService, Upstream};
 use crate::telemetry::metrics::{Object, PassOutcome, Ready, StepOutcome};
@@ -181,13 +181,17 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         };
         let outcome = execute(hands, desired, &checked).await;
         self.report(&outcome);
+        if outcome.done.contains(&Step::AddFinalizer) {
+            // There is nothing to tell or to remember yet: the look comes after it, when the watch tells of it.
+            return Next::After(Duration::from_secs(1), Lane::Fresh);
+        }
         let plan = checked.plan();
-        let effects: Vec<u64> = outcome.done.iter().map(crate::plan::step::Step::effect).collect();
+        let effects: Vec<u64> = outcome.done.iter().map(Step::effect).collect();
         self.note.passed(depth, plan.looks.clone(), &effects, self.now, context.settings.repair_holdoff);
         if outcome.over {
             return Next::After(Duration::from_millis(200), Lane::Fresh);
         }
-        if outcome.done.contains(&crate::plan::step::Step::RemoveFinalizer) {
+        if outcome.done.contains(&Step::RemoveFinalizer) {
             return Next::Done;
         }
         let object = ledger.object().clone();

@@ -19,6 +19,7 @@ mod golden;
 mod grow;
 mod order;
 mod process;
+mod refusals;
 mod schema;
 mod steady;
 mod tenancy;
