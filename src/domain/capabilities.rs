@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::policy::{Condition, Grant, Scalar};
+
 /// The clouds that a spec can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Cloud {
@@ -61,6 +63,19 @@ pub struct Need {
     /// (<https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-grant-is-for-aws-resource>).
     #[serde(default)]
     pub for_aws_resources_only: bool,
+}
+
+impl Need {
+    /// The need as what a policy has to give.
+    pub fn grant(&self) -> Grant {
+        let for_aws_resources = Condition {
+            operator: "Bool".to_owned(),
+            key: "kms:GrantIsForAWSResource".to_owned(),
+            values: vec![Scalar::Text("true".to_owned())],
+        };
+        let conditions = if self.for_aws_resources_only { vec![for_aws_resources] } else { Vec::new() };
+        Grant { label: self.label.clone(), actions: self.actions.clone(), conditions }
+    }
 }
 
 /// How a cloud takes note of a key.

@@ -2,11 +2,16 @@
 //!
 //! The rules are derived anew from what was declared, seen and remembered; none of the planner's own code is asked.
 
-use crate::domain::capabilities::Registration;
-use crate::domain::desired::{Desired, DesiredKey};
+use std::collections::BTreeMap;
+
+use crate::domain::capabilities::{Need, Registration};
+use crate::domain::desired::{Afterlife, Desired, DesiredKey};
 use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::Memory;
-use crate::domain::observed::{KeyState, Observed};
+use crate::domain::moment::{Moment, Span};
+use crate::domain::observed::{Depth, KeyState, Observed, RegionSeen};
+use crate::domain::policy::canonical::canonical_set;
+use crate::domain::policy::{Grant, KeyAccount, Ownership, PolicyDocument, holds};
 use crate::domain::reading::Reading;
 
 use super::step::{KeyRef, Step};
@@ -76,30 +81,35 @@ impl Scene<'_> {
             )?;
             let key = self.desired.key().ok_or("nothing outside without a key object")?;
             require(!key.observe_only, "Observe writes nothing outside")?;
+            require(self.observed.depth == Depth::Everything, "only a look at everything is acted on")?;
             require(
                 self.observed.caller.present().is_some_and(|c| c.account == key.access.account.as_str()),
                 "nothing outside unless AWS takes us for the declared account",
             )?;
         }
         match step {
-            Step::CreateKey { region, key, .. } => {
+            Step::CreateKey { region, key, not_after } => {
                 require(
                     before.iter().any(|s| matches!(s, Step::RecordKeyIntent { region: r, intent } if r == region && key.tags.get(tag::NONCE) == Some(&intent.nonce))),
                     "a key is created only after its intent was written down",
                 )?;
+                require(owned(self.key()?, &key.tags), "a key is created with its owner's tags")?;
+                self.in_time(*not_after, self.pass.now)?;
                 self.may_create(region)
             }
-            Step::CreateAlias { region, key, .. } | Step::RecordKey { region, key } => {
+            Step::CreateAlias { region, alias, key } => {
+                require(*alias == self.key()?.owner.alias(), "no alias is written but that of the identity")?;
                 self.may_claim(region, key, before)
             }
+            Step::RecordKey { region, key } => self.may_claim(region, key, before),
             Step::PutPolicy { region, key, document, .. } => {
                 self.is_the_key(region, key)?;
-                require(document.len() <= 32_768, "a policy is at most 32,768 bytes long")
+                self.may_be_policy(region, document)
             }
             Step::EnableRotation { region, key, .. }
             | Step::UpdateDescription { region, key, .. }
             | Step::Tag { region, key, .. } => self.is_the_key(region, key),
-            Step::Register { region, key, .. } => {
+            Step::Register { region, key, not_after } => {
                 require(
                     before.iter().any(|s| matches!(s, Step::RecordRegistrationIntent { region: r, .. } if r == region)),
                     "a key is registered only after the intent was written down",
@@ -109,18 +119,29 @@ impl Scene<'_> {
                 require(
                     self.observed.regions.get(region).is_some_and(|seen| seen.registration.is_absent()),
                     "a key is registered only where a read of this pass said that there is none",
+                )?;
+                self.policy_holds(region)?;
+                self.in_scope()?;
+                self.in_time(*not_after, self.observed.at)?;
+                self.settled(
+                    self.memory.regions.get(region).and_then(|r| r.registering),
+                    self.pass.settings.deploy_settle,
+                )?;
+                require(
+                    !self.key()?.capabilities.registration_is_final || self.looked_enough(region),
+                    "a final registration is made only after enough equal looks",
                 )
             }
-            Step::CreateDatabase { region, .. } => {
+            Step::CreateDatabase { region, not_after, .. } => {
                 require(self.memory.database.is_none(), "a database is created only when none is recorded")?;
                 require(
                     matches!(&self.observed.database.named, Reading::Present(all) if all.is_empty())
                         || self.observed.database.named.is_absent(),
                     "a database is created only after a complete list showed none of its name",
                 )?;
-                self.deployable(region, before)
+                self.deployable(region, *not_after, before)
             }
-            Step::AddRegion { region, database, .. } => {
+            Step::AddRegion { region, database, not_after, .. } => {
                 require(
                     self.observed
                         .database
@@ -129,10 +150,10 @@ impl Scene<'_> {
                         .is_some_and(|d| d.id == *database && !d.regions.contains_key(region.as_str())),
                     "a region is added only to a database that was seen not to have it",
                 )?;
-                self.deployable(region, before)
+                self.deployable(region, *not_after, before)
             }
+            Step::RemoveFinalizer => self.may_go(),
             Step::AddFinalizer
-            | Step::RemoveFinalizer
             | Step::RecordKeyIntent { .. }
             | Step::RecordRegistrationIntent { .. }
             | Step::RecordDeployIntent { .. }
@@ -166,8 +187,106 @@ impl Scene<'_> {
                 before.iter().any(|s| matches!(s, Step::CreateKey { region: r, .. } if r == region)),
                 "what was created in this pass was created before",
             ),
-            KeyRef::Arn(arn) => self.is_in_place(region, arn),
+            KeyRef::Arn(arn) => {
+                self.is_in_place(region, arn)?;
+                match self.memory.regions.get(region).and_then(|r| r.key.as_ref()) {
+                    Some(recorded) => {
+                        require(recorded == arn, "the recorded key of a region never changes")?;
+                        self.is_the_key(region, arn)
+                    }
+                    None => {
+                        let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
+                        let found = seen.candidates.present().is_some_and(|all| all.iter().any(|c| c.arn == *arn));
+                        let under_alias = seen.by_alias.present().is_some_and(|facts| facts.arn == *arn);
+                        let tagged =
+                            seen.tags.present().is_some_and(|tags| self.key().is_ok_and(|key| owned(key, tags)));
+                        require(
+                            found || (under_alias && tagged),
+                            "only a key that this pass saw with the owner's tags is claimed",
+                        )
+                    }
+                }
+            }
         }
+    }
+
+    /// A policy that does not lock anybody out, nor loses what others wrote.
+    fn may_be_policy(&self, region: &Region, document: &str) -> Rule {
+        require(document.len() <= 32_768, "a policy is at most 32,768 bytes long")?;
+        let key = self.key()?;
+        let sent = PolicyDocument::parse(document).map_err(|_| "a policy that is sent can be read")?;
+        let account = account(key, region);
+        let root = Grant { label: String::new(), actions: vec!["kms:*".to_owned()], conditions: Vec::new() };
+        let adopted = key.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
+        require(
+            adopted || holds(&sent, &root, &[account.root_arn()], &account).is_held_if_iam_allows(),
+            "a policy of a key that we made gives the account root everything",
+        )?;
+        let own = Ownership::of(&key.owner.identity(&key.access.account, region));
+        let foreign = |document: &PolicyDocument| {
+            canonical_set(document.statements.iter().filter(|statement| !own.owns(statement)), &account)
+        };
+        let text = self.observed.regions.get(region).and_then(|seen| seen.policy.present());
+        let seen =
+            text.and_then(|text| PolicyDocument::parse(text).ok()).ok_or("a policy is sent only after it was read")?;
+        require(
+            key.policy.remove_foreign || key.policy.remove_orphaned || foreign(&seen).is_subset(&foreign(&sent)),
+            "a policy that is sent keeps every foreign statement",
+        )
+    }
+
+    /// The policy, as this pass saw it, gives the cloud what it needs.
+    fn policy_holds(&self, region: &Region) -> Rule {
+        const RULE: &str = "nothing is registered or deployed unless the policy was seen to hold what the cloud needs";
+        let key = self.key()?;
+        if !key.capabilities.principals_from_cloud {
+            return Ok(());
+        }
+        let RegionSeen { policy, principals, .. } = self.observed.regions.get(region).ok_or(RULE)?;
+        let (text, principals) = policy.present().zip(principals.present()).ok_or(RULE)?;
+        let document = PolicyDocument::parse(text).map_err(|_| RULE)?;
+        let account = account(key, region);
+        let held = |need: &Need| holds(&document, &need.grant(), principals, &account).is_held();
+        require(key.capabilities.needs.iter().all(held), RULE)
+    }
+
+    fn in_scope(&self) -> Rule {
+        require(
+            self.observed.scope.present() == Some(&self.key()?.scope.id),
+            "the cloud is told nothing unless it takes the credentials for the declared scope",
+        )
+    }
+
+    fn in_time(&self, not_after: Moment, look: Moment) -> Rule {
+        require(not_after <= look + self.pass.settings.look_valid, "nothing is created on a look that is too old")
+    }
+
+    /// An attempt that began then can have no effect any more that a look does not show.
+    fn settled(&self, started_at: Option<Moment>, settle: Span) -> Rule {
+        require(
+            started_at.is_none_or(|at| self.pass.now.since(at) >= settle),
+            "an attempt whose outcome is not known is waited for before another",
+        )
+    }
+
+    fn looked_enough(&self, region: &Region) -> bool {
+        self.plan.looks.get(region).is_some_and(|looks| looks.count >= self.pass.settings.gate_looks)
+    }
+
+    /// The object may go, and be forgotten.
+    fn may_go(&self) -> Rule {
+        require(self.desired.object().deleting, "the finalizer goes only with the object")?;
+        let settings = &self.pass.settings;
+        for region in self.memory.regions.values() {
+            self.settled(region.creating.as_ref().map(|intent| intent.started_at), settings.create_settle)?;
+            self.settled(region.registering, settings.deploy_settle)?;
+        }
+        self.settled(self.memory.deploying.as_ref().map(|intent| intent.started_at), settings.deploy_settle)?;
+        let afterlife = match self.desired {
+            Desired::Key(key) => key.afterlife,
+            Desired::Cluster(cluster) => cluster.afterlife,
+        };
+        require(afterlife == Afterlife::Retain, "what is to be torn down is not left behind")
     }
 
     /// The ARN belongs to the declared region and account.
@@ -185,13 +304,19 @@ impl Scene<'_> {
         let adopted = self.key()?.regions.get(region).and_then(|wish| wish.key_arn.as_ref());
         let recorded = self.memory.regions.get(region).and_then(|r| r.key.as_ref());
         require(adopted.or(recorded) == Some(arn), "only the recorded or adopted key is written to or registered")?;
-        let on_hold = self
-            .observed
-            .regions
-            .get(region)
-            .and_then(|seen| seen.tags.present())
-            .is_none_or(|tags| tags.contains_key(tag::HOLD));
-        require(!on_hold, "a key on hold, or whose tags were not seen, is not written to")
+        let tags = self.observed.regions.get(region).and_then(|seen| seen.tags.present());
+        let tags = tags.filter(|tags| !tags.contains_key(tag::HOLD));
+        let tags = tags.ok_or("a key on hold, or whose tags were not seen, is not written to")?;
+        let owner = &self.key()?.owner;
+        let ours = match adopted {
+            Some(_) => tags.get(tag::ADOPT_BY) == Some(&owner.consent()),
+            // A tag of ours that is gone may be put back; one that names another owner may not.
+            None => owner.tags().iter().all(|(k, v)| tags.get(*k).is_none_or(|value| value == v)),
+        };
+        require(ours, "a key is written to only with its owner's consent, or with our tags")?;
+        let holder = &self.pass.settings.holder;
+        let held = tags.get(tag::HOLDER).is_none_or(|other| holder.is_empty() || other == holder);
+        require(adopted.is_some() || held, "a key that another cluster holds is not written to")
     }
 
     fn key_is_enabled(&self, region: &Region, arn: &KeyArn) -> Rule {
@@ -201,12 +326,22 @@ impl Scene<'_> {
     }
 
     /// What has to be true of a region in this very pass before anything is deployed there.
-    fn deployable(&self, region: &Region, before: &[Step]) -> Rule {
+    fn deployable(&self, region: &Region, not_after: Moment, before: &[Step]) -> Rule {
         require(
             before.iter().any(|s| matches!(s, Step::RecordDeployIntent { intent } if intent.region == *region)),
             "something is deployed only after the intent was written down",
         )?;
+        let pending = self.memory.deploying.as_ref().filter(|intent| {
+            let database = self.observed.database.by_id.present();
+            !database.is_some_and(|d| d.regions.contains_key(intent.region.as_str()))
+        });
+        self.settled(pending.map(|intent| intent.started_at), self.pass.settings.deploy_settle)?;
+        self.in_scope()?;
+        self.in_time(not_after, self.observed.at)?;
         let key = self.key()?;
+        let allowed =
+            matches!(self.desired, Desired::Cluster(c) if c.key.present().is_some_and(|linked| linked.allowed));
+        require(allowed, "nothing is deployed under a key that does not allow it")?;
         require(!key.object.deleting, "nothing is deployed under a key that is being torn down")?;
         let seen = self.observed.regions.get(region).ok_or("nothing is deployed without a look")?;
         let facts =
@@ -217,19 +352,29 @@ impl Scene<'_> {
             .ok_or("nothing is deployed where this pass saw no key")?;
         self.is_in_place(region, &facts.arn)?;
         self.key_is_enabled(region, &facts.arn)?;
+        require(
+            seen.tags.present().is_some_and(|tags| !tags.contains_key(tag::HOLD)),
+            "nothing is deployed under a key on hold, or whose tags were not seen",
+        )?;
+        self.policy_holds(region)?;
         if key.capabilities.registration == Registration::PerRegion {
             require(
                 seen.registration.present().is_some_and(|arn| *arn == facts.arn.to_string()),
                 "nothing is deployed unless this pass read back the registration of that exact key",
             )?;
         }
-        require(
-            self.plan.looks.get(region).is_some_and(|looks| looks.count >= self.pass.settings.gate_looks),
-            "nothing is deployed before enough equal looks",
-        )?;
+        require(self.looked_enough(region), "nothing is deployed before enough equal looks")?;
         require(
             self.plan.regions.get(region).and_then(|r| r.gate.as_ref()).is_some_and(|gate| gate.open),
             "nothing is deployed through a closed gate",
         )
     }
+}
+
+fn account(key: &DesiredKey, region: &Region) -> KeyAccount {
+    KeyAccount::new(region.partition(), key.access.account.as_str())
+}
+
+fn owned(key: &DesiredKey, tags: &BTreeMap<String, String>) -> bool {
+    key.owner.tags().iter().all(|(k, v)| tags.get(*k).is_some_and(|value| value == v))
 }

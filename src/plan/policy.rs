@@ -2,15 +2,14 @@
 //!
 //! Statements that are not ours are never lost. Nothing is written when nothing differs in meaning.
 
-use crate::domain::capabilities::Need;
 use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::{DesiredKey, DesiredRegion};
 use crate::domain::id::Region;
 use crate::domain::observed::{KeyFacts, RegionSeen};
 use crate::domain::policy::template::{administrators, grant, operator, root, user};
 use crate::domain::policy::{
-    Authored, Condition, Grant, KeyAccount, MergeOptions, Ownership, PolicyDocument, PolicyHash, Problem as Guarded,
-    RootRule, Scalar, Setting, additive_principals, diff, holds as holding, lasting_principal, merge, pasted, review,
+    Authored, KeyAccount, MergeOptions, Ownership, PolicyDocument, PolicyHash, Problem as Guarded, RootRule, Setting,
+    additive_principals, diff, holds as holding, lasting_principal, merge, pasted, review,
 };
 use crate::domain::reading::Reading;
 
@@ -244,7 +243,7 @@ fn authored(
     let words = |e: crate::domain::policy::LabelError| Problem::invalid(e.to_string());
     all.extend(administrators(&ground.own, &key.policy.administrators).map_err(words)?);
     for need in &key.capabilities.needs {
-        all.extend(grant(&ground.own, &grant_of(need), principals).map_err(words)?);
+        all.extend(grant(&ground.own, &need.grant(), principals).map_err(words)?);
     }
     for wished in key.policy.statements.iter().filter(|w| w.applies_to(region)) {
         let document = PolicyDocument::parse(&wished.json)
@@ -259,19 +258,6 @@ fn authored(
         all.extend(statements);
     }
     Ok(all)
-}
-
-fn grant_of(need: &Need) -> Grant {
-    let conditions = if need.for_aws_resources_only {
-        vec![Condition {
-            operator: "Bool".to_owned(),
-            key: "kms:GrantIsForAWSResource".to_owned(),
-            values: vec![Scalar::Text("true".to_owned())],
-        }]
-    } else {
-        Vec::new()
-    };
-    Grant { label: need.label.clone(), actions: need.actions.clone(), conditions }
 }
 
 /// Whether the policy, as it was seen, gives the principals that the cloud names now what they need; if not, what is
@@ -296,7 +282,7 @@ fn holds(key: &DesiredKey, region: &Region, text: &str, principals: &[String]) -
         .capabilities
         .needs
         .iter()
-        .map(|need| holding(&document, &grant_of(need), principals, &account))
+        .map(|need| holding(&document, &need.grant(), principals, &account))
         .filter(|holding| !holding.is_held())
         .flat_map(|holding| holding.explain())
         .collect();
