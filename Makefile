@@ -2,7 +2,7 @@
 
 CONTROLPLANE := target/controlplane/controlplane
 
-.PHONY: demo test controlplane crds docs lint deny
+.PHONY: demo test model controlplane crds docs lint deny
 
 demo: controlplane
 	@echo "Building the operator with its sandbox (about 4 minutes the first time on 2 cores, seconds after that)."
@@ -11,6 +11,10 @@ demo: controlplane
 
 test: controlplane lint
 	cargo test --locked --features sandbox
+
+# The long explorations of the model.
+model:
+	cargo test --locked --features model --test model -- --nocapture
 
 controlplane:
 	tests/controlplane/build.sh $(CONTROLPLANE)

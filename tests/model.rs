@@ -91,6 +91,8 @@ fn without_faults_all_is_well() {
     }
 }
 
+/// Takes minutes: `make model`.
+#[cfg(feature = "model")]
 #[test]
 fn one_fault_of_any_kind() {
     holds("one fault", &Config::new(Index::Late, &[Menu::ALL]));
