@@ -189,23 +189,18 @@ impl Scene<'_> {
             ),
             KeyRef::Arn(arn) => {
                 self.is_in_place(region, arn)?;
-                match self.memory.regions.get(region).and_then(|r| r.key.as_ref()) {
-                    Some(recorded) => {
-                        require(recorded == arn, "the recorded key of a region never changes")?;
-                        self.is_the_key(region, arn)
-                    }
-                    None => {
-                        let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
-                        let found = seen.candidates.present().is_some_and(|all| all.iter().any(|c| c.arn == *arn));
-                        let under_alias = seen.by_alias.present().is_some_and(|facts| facts.arn == *arn);
-                        let tagged =
-                            seen.tags.present().is_some_and(|tags| self.key().is_ok_and(|key| owned(key, tags)));
-                        require(
-                            found || (under_alias && tagged),
-                            "only a key that this pass saw with the owner's tags is claimed",
-                        )
-                    }
+                if let Some(recorded) = self.memory.regions.get(region).and_then(|r| r.key.as_ref()) {
+                    require(recorded == arn, "the recorded key of a region never changes")?;
+                    return self.is_the_key(region, arn);
                 }
+                let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
+                let found = seen.candidates.present().is_some_and(|all| all.iter().any(|c| c.arn == *arn));
+                let under_alias = seen.by_alias.present().is_some_and(|facts| facts.arn == *arn);
+                let tagged = seen.tags.present().is_some_and(|tags| self.key().is_ok_and(|key| owned(key, tags)));
+                require(
+                    found || (under_alias && tagged),
+                    "only a key that this pass saw with the owner's tags is claimed",
+                )
             }
         }
     }

@@ -217,8 +217,8 @@ fn assess(
     if !merged.changed {
         let freezes =
             verdict.refusals.iter().filter(|p| matches!(p, Guarded::PolicyWriteDenied(_) | Guarded::Lockout(_)));
-        let remark = freezes.map(|problem| format!(" But {problem}.")).collect();
-        return Ok(Assessed { write: None, remark });
+        let remarks: Vec<String> = freezes.map(|problem| format!(" But {problem}.")).collect();
+        return Ok(Assessed { write: None, remark: remarks.concat() });
     }
     if !verdict.refusals.is_empty() {
         return Err(Problem::guarded(&verdict.refusals));

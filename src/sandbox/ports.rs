@@ -356,6 +356,7 @@ fn shown(database: astra::Database) -> Database {
 }
 
 impl Upstream for Clouds {
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general in its lifetime")]
     async fn scope(&self, session: &Session) -> Reading<String> {
         let call = Call::read("GET /v2/currentOrg", &session.scope.id);
         self.astra(session, &call, |astra| astra.current_org()).map(Some).into()
