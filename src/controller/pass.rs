@@ -1,7 +1,7 @@
 //! One pass over one object: the same phases for both kinds.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::api::Api;
@@ -85,7 +85,7 @@ pub async fn pass<K: Subject, A: KeyService + 'static, U: Upstream + 'static>(
     context: &Context<A, U>,
     name: ObjectName,
 ) -> Next {
-    let started = Instant::now();
+    let started = context.clock.monotonic_ms();
     let result = tokio::time::timeout(context.pacing.deadline, run::<K, A, U>(context, &name)).await;
     let next = result.unwrap_or_else(|_| {
         warn!(kind = K::KIND.as_str(), object = %named(&name), "the pass took too long and was cut");
@@ -96,7 +96,8 @@ pub async fn pass<K: Subject, A: KeyService + 'static, U: Upstream + 'static>(
         Next::Failed(_) => PassOutcome::Failed,
         Next::Done | Next::After(..) => PassOutcome::Done,
     };
-    context.metrics.pass(K::KIND, outcome, started.elapsed());
+    let took = Span(context.clock.monotonic_ms() - started).to_duration();
+    context.metrics.pass(K::KIND, outcome, took);
     next
 }
 
