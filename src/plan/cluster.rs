@@ -7,7 +7,7 @@ use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::step::Step;
-use super::{Check, GateReport, deploy, gate, key};
+use super::{Check, GateReport, credentials, deploy, gate};
 
 const AFTER_THE_KEY: [ConditionType; 4] = [
     ConditionType::GateOpen,
@@ -25,8 +25,8 @@ pub(super) fn plan(draft: &mut Draft<'_>, cluster: &DesiredCluster) {
     if !supported(draft, cluster, linked) {
         return;
     }
-    let aws = key::aws_is_ours(draft, &linked.key);
-    let cloud = key::cloud_is_ours(draft, &linked.key);
+    let aws = credentials::aws_is_ours(draft, &linked.key);
+    let cloud = credentials::cloud_is_ours(draft, &linked.key);
     if aws && cloud {
         draft.fine(
             ConditionType::CredentialsValid,

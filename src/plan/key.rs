@@ -1,24 +1,20 @@
 //! The keys: one per region, created at most once under the identity's alias.
 //!
-//! # Protocol
-//! A durable intent with a nonce; a search by alias and by tag; `CreateKey`; `CreateAlias` as the claim, since an alias is
-//! the only thing of which KMS admits one; the record of the ARN. KMS has no client token for `CreateKey`
-//! (<https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html>), so an outcome that is not known is waited
-//! for and searched for before there is another attempt, under another intent. Keys that lose are reported, never used.
+//! What becomes of a region without a recorded key stands in [`creation`](super::creation).
 
 use std::collections::BTreeMap;
 
 use crate::domain::condition::{ConditionType, Reason};
-use crate::domain::desired::{DesiredKey, DesiredRegion, NewKey};
+use crate::domain::desired::{DesiredKey, DesiredRegion};
 use crate::domain::id::{KeyArn, Region, tag};
-use crate::domain::memory::{KeyIntent, RegionMemory};
+use crate::domain::memory::RegionMemory;
 use crate::domain::moment::Moment;
-use crate::domain::observed::{Candidate, KeyFacts, KeyState, RegionOffer, RegionSeen};
+use crate::domain::observed::{KeyFacts, KeyState, RegionOffer, RegionSeen};
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::step::{KeyRef, Step};
-use super::{policy, registration};
+use super::{creation, credentials, policy, registration};
 
 const DOWNSTREAM: [ConditionType; 2] = [ConditionType::PoliciesReady, ConditionType::Registered];
 const EVERYTHING: [ConditionType; 3] =
@@ -46,8 +42,8 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
     if !key.object.finalizer {
         draft.step(Step::AddFinalizer);
     }
-    let aws = aws_is_ours(draft, key);
-    let cloud = cloud_is_ours(draft, key);
+    let aws = credentials::aws_is_ours(draft, key);
+    let cloud = credentials::cloud_is_ours(draft, key);
     if aws && cloud {
         draft.fine(
             ConditionType::CredentialsValid,
@@ -58,89 +54,6 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
     }
     for (region, wish) in &key.regions {
         plan_region(draft, key, region, wish, aws, cloud);
-    }
-}
-
-/// Whether AWS takes us for somebody in the declared account. If not, nothing in AWS is touched or believed.
-pub(super) fn aws_is_ours(draft: &mut Draft<'_>, key: &DesiredKey) -> bool {
-    match &draft.observed.caller {
-        Reading::Present(caller) if caller.account == key.access.account.as_str() => true,
-        Reading::Present(caller) => {
-            let message = format!(
-                "The AWS credentials belong to account {}, and spec.aws.accountId is {}.",
-                caller.account, key.access.account
-            );
-            draft.stuck(
-                ConditionType::CredentialsValid,
-                None,
-                Reason::AccountMismatch,
-                message,
-                "set spec.aws.roleArn to a role of the declared account, or re-create the object with the right account.",
-            );
-            false
-        }
-        Reading::Unknown(crate::domain::reading::Why::Failed(fault)) => {
-            let fault = fault.clone();
-            draft.fault(ConditionType::CredentialsValid, None, &fault);
-            false
-        }
-        Reading::Absent | Reading::Unknown(_) => {
-            draft.blocked(&[ConditionType::CredentialsValid], None, Reason::NotLookedYet, "AWS was not asked yet.");
-            false
-        }
-    }
-}
-
-/// Whether the cloud takes the credentials for the declared scope. If not, it is not told anything.
-pub(super) fn cloud_is_ours(draft: &mut Draft<'_>, key: &DesiredKey) -> bool {
-    let condition = ConditionType::CredentialsValid;
-    match &draft.observed.credentials {
-        Reading::Present(seen) if seen.lacking.is_empty() => {}
-        Reading::Present(seen) => {
-            let message = format!("Secret {} has no key {}.", seen.secret, seen.lacking.join(", "));
-            draft.stuck(condition, None, Reason::SecretKeyMissing, message, "add the key to the Secret.");
-            return false;
-        }
-        Reading::Absent => {
-            let message = "There is no Secret with the cloud's credentials: credentialsSecretRef names none in this namespace, or is not set.".to_owned();
-            draft.stuck(
-                condition,
-                None,
-                Reason::SecretMissing,
-                message,
-                "create the Secret with the cloud's credentials.",
-            );
-            return false;
-        }
-        Reading::Unknown(crate::domain::reading::Why::Failed(fault)) => {
-            let fault = fault.clone();
-            draft.fault(condition, None, &fault);
-            return false;
-        }
-        Reading::Unknown(_) => return false,
-    }
-    match &draft.observed.scope {
-        Reading::Present(id) if *id == key.scope.id => true,
-        Reading::Present(id) => {
-            let message = format!("The credentials belong to {id}, and the spec names {}.", key.scope.id);
-            draft.stuck(
-                condition,
-                None,
-                Reason::ScopeMismatch,
-                message,
-                "put credentials of the declared organization into the Secret, or correct the spec.",
-            );
-            false
-        }
-        Reading::Unknown(crate::domain::reading::Why::Failed(fault)) => {
-            let fault = fault.clone();
-            draft.fault(condition, None, &fault);
-            false
-        }
-        Reading::Absent | Reading::Unknown(_) => {
-            draft.blocked(&[condition], None, Reason::NotLookedYet, "The cloud was not asked yet.");
-            false
-        }
     }
 }
 
@@ -282,7 +195,7 @@ fn own(
 ) -> Option<KeyFacts> {
     match &memory.key {
         Some(arn) => recorded(draft, key, region, arn, seen),
-        None => unrecorded(draft, key, region, seen, memory, cloud),
+        None => creation::plan(draft, key, region, seen, memory, cloud),
     }
 }
 
@@ -333,130 +246,8 @@ fn missing(draft: &mut Draft<'_>, region: &Region, arn: &KeyArn) -> Option<KeyFa
     None
 }
 
-/// No key is recorded yet: find it, or create it.
-fn unrecorded(
-    draft: &mut Draft<'_>,
-    key: &DesiredKey,
-    region: &Region,
-    seen: &RegionSeen,
-    memory: &RegionMemory,
-    cloud: bool,
-) -> Option<KeyFacts> {
-    match &seen.by_alias {
-        Reading::Present(facts) => {
-            let Some(tags) = seen.tags.present() else {
-                return not_seen(draft, region, &seen.tags);
-            };
-            if !owned(key, tags) {
-                alias_taken(draft, key, region, facts);
-            } else if !held_elsewhere(draft, region, seen) {
-                record(draft, region, &facts.arn);
-            }
-            return None;
-        }
-        Reading::Unknown(_) => return not_seen(draft, region, &seen.by_alias),
-        Reading::Absent => {}
-    }
-    let Some(candidates) = seen.candidates.present() else {
-        if seen.candidates.is_absent() {
-            create_or_wait(draft, key, region, seen, memory, cloud);
-            return None;
-        }
-        return not_seen(draft, region, &seen.candidates);
-    };
-    match canonical(candidates, memory.creating.as_ref()) {
-        Some(candidate) => claim(draft, key, region, &candidate.arn),
-        None => create_or_wait(draft, key, region, seen, memory, cloud),
-    }
-    None
-}
-
-/// Which of several keys with our tags becomes the one: that of the open intent, else the first by ARN, so that every
-/// replica and every restart chooses the same.
-fn canonical<'c>(candidates: &'c [Candidate], intent: Option<&KeyIntent>) -> Option<&'c Candidate> {
-    let of_intent = candidates.iter().find(|c| intent.is_some_and(|i| c.nonce.as_deref() == Some(i.nonce.as_str())));
-    of_intent.or_else(|| candidates.iter().min())
-}
-
-fn claim(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, arn: &KeyArn) {
-    let message = format!("Found {arn} with the tags of this object; claiming it by the alias {}.", key.owner.alias());
-    draft.working(ConditionType::KeysReady, Some(region), Reason::CreatingKey, message);
-    draft.step(Step::CreateAlias { region: region.clone(), alias: key.owner.alias(), key: KeyRef::Arn(arn.clone()) });
-    draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::Arn(arn.clone()) });
-}
-
-fn record(draft: &mut Draft<'_>, region: &Region, arn: &KeyArn) {
-    let message = format!("Found {arn} under the alias of this object; recording it.");
-    draft.working(ConditionType::KeysReady, Some(region), Reason::CreatingKey, message);
-    draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::Arn(arn.clone()) });
-}
-
-/// Neither alias nor tags show a key.
-fn create_or_wait(
-    draft: &mut Draft<'_>,
-    key: &DesiredKey,
-    region: &Region,
-    seen: &RegionSeen,
-    memory: &RegionMemory,
-    cloud: bool,
-) {
-    let condition = ConditionType::KeysReady;
-    if let Some(intent) = &memory.creating {
-        let settle = draft.pass.settings.create_settle;
-        let age = draft.now().since(intent.started_at);
-        if age < settle || !seen.scanned {
-            let left = crate::domain::moment::Span((settle.0 - age.0).max(0));
-            let message = format!(
-                "It is not known whether the CreateKey of {} s ago succeeded; looking for its key, another attempt in {} s at the earliest.",
-                age.as_seconds(),
-                left.as_seconds()
-            );
-            draft.working(condition, Some(region), Reason::CreateUncertain, message);
-            draft.wait(left);
-            draft.poll();
-            return;
-        }
-    }
-    if !cloud {
-        draft.working(
-            condition,
-            Some(region),
-            Reason::KeyNotReady,
-            "No key is created before the cloud's credentials work.".to_owned(),
-        );
-        return;
-    }
-    if registration::obstructed(draft, region, seen) {
-        let reason = draft.gravest(Some(region)).unwrap_or(Reason::RegistrationConflict);
-        draft.blocked(&[condition], Some(region), reason, "No key is created that could not be registered.");
-        return;
-    }
-    create(draft, key, region);
-}
-
-fn create(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region) {
-    let condition = ConditionType::KeysReady;
-    let policy = match policy::initial(draft, key, region) {
-        Ok(policy) => policy,
-        Err(problem) => {
-            draft.stuck(condition, Some(region), problem.reason, problem.message, &problem.fix);
-            return;
-        }
-    };
-    let now = draft.now();
-    let nonce = draft.pass.nonce.clone();
-    let mut tags = wished_tags(draft, key);
-    tags.insert(tag::NONCE.to_owned(), nonce.clone());
-    let new = NewKey { description: key.description.clone(), tags, policy, multi_region: key.multi_region.is_some() };
-    draft.working(condition, Some(region), Reason::CreatingKey, "The key is being created.".to_owned());
-    draft.step(Step::RecordKeyIntent { region: region.clone(), intent: KeyIntent { nonce, started_at: now } });
-    draft.step(Step::CreateKey { region: region.clone(), key: new, not_after: now + draft.pass.settings.look_valid });
-    draft.step(Step::CreateAlias { region: region.clone(), alias: key.owner.alias(), key: KeyRef::CreatedInThisPass });
-    draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::CreatedInThisPass });
-}
-
 /// The tags that a key of ours has to carry; the nonce is set once and never compared.
-fn wished_tags(draft: &Draft<'_>, key: &DesiredKey) -> BTreeMap<String, String> {
+pub(super) fn wished_tags(draft: &Draft<'_>, key: &DesiredKey) -> BTreeMap<String, String> {
     let mut tags = key.tags.clone();
     tags.extend(key.owner.tags().map(|(k, v)| (k.to_owned(), v.to_owned())));
     if !draft.pass.settings.holder.is_empty() {
@@ -471,12 +262,12 @@ pub(super) fn owned(key: &DesiredKey, tags: &BTreeMap<String, String>) -> bool {
 }
 
 /// Whether tags name another owner.
-fn of_another(key: &DesiredKey, tags: &BTreeMap<String, String>) -> bool {
+pub(super) fn of_another(key: &DesiredKey, tags: &BTreeMap<String, String>) -> bool {
     key.owner.tags().iter().any(|(k, v)| tags.get(*k).is_some_and(|value| value != v))
 }
 
 /// Whether another cluster with the same installation holds the key. Nothing is written to it then.
-fn held_elsewhere(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
+pub(super) fn held_elsewhere(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
     let ours = &draft.pass.settings.holder;
     let holder = seen.tags.present().and_then(|tags| tags.get(tag::HOLDER));
     let Some(holder) = holder.filter(|holder| !ours.is_empty() && *holder != ours) else { return false };
@@ -486,7 +277,7 @@ fn held_elsewhere(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> 
     true
 }
 
-fn alias_taken(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, other: &KeyFacts) {
+pub(super) fn alias_taken(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, other: &KeyFacts) {
     let alias = key.owner.alias();
     let message = format!("The alias {alias} points at {}, which is not this object's key.", other.arn);
     let fix =
@@ -495,7 +286,7 @@ fn alias_taken(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, other: 
 }
 
 /// Says why something could not be seen.
-fn not_seen<T>(draft: &mut Draft<'_>, region: &Region, reading: &Reading<T>) -> Option<KeyFacts> {
+pub(super) fn not_seen<T>(draft: &mut Draft<'_>, region: &Region, reading: &Reading<T>) -> Option<KeyFacts> {
     match reading.fault() {
         Some(fault) => {
             let fault = fault.clone();

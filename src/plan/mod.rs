@@ -9,6 +9,8 @@ pub mod finding;
 pub mod step;
 
 mod cluster;
+mod creation;
+mod credentials;
 mod deploy;
 mod draft;
 mod gate;
