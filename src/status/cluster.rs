@@ -6,13 +6,14 @@ use crate::api::{
 };
 use crate::domain::condition::ConditionType;
 use crate::domain::desired::DesiredCluster;
+use crate::domain::fault::Applied;
 use crate::domain::id::Region;
 use crate::domain::memory::{DeployIntent, MEMORY_VERSION, Memory, RegionMemory};
 use crate::domain::moment::Moment;
 use crate::execute::Outcome;
 use crate::plan::step::Step;
 use crate::plan::{Plan, findings_after};
-use crate::ports::{Applied, Record};
+use crate::ports::Record;
 
 use super::key::unlooked;
 use super::{conditions, short, stage, summary, unseen_since, was_ready};

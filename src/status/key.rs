@@ -6,6 +6,7 @@ use crate::api::{
 };
 use crate::domain::condition::ConditionType;
 use crate::domain::desired::DesiredKey;
+use crate::domain::fault::Applied;
 use crate::domain::id::Region;
 use crate::domain::memory::{KeyIntent, MEMORY_VERSION, Memory, RegionMemory};
 use crate::domain::moment::Moment;
@@ -13,7 +14,7 @@ use crate::execute::Outcome;
 use crate::plan::finding::Finding;
 use crate::plan::step::Step;
 use crate::plan::{Plan, RegionReport, findings_after};
-use crate::ports::{Applied, Record};
+use crate::ports::Record;
 
 use super::{conditions, stage, summary, unseen_since, was_ready};
 
