@@ -217,8 +217,8 @@ fn assess(
     if !merged.changed {
         let freezes =
             verdict.refusals.iter().filter(|p| matches!(p, Guarded::PolicyWriteDenied(_) | Guarded::Lockout(_)));
-        let remarks: Vec<String> = freezes.map(|problem| format!(" But {problem}.")).collect();
-        return Ok(Assessed { write: None, remark: remarks.concat() });
+        let remark = freezes.flat_map(|problem| [" But ".to_owned(), problem.to_string(), ".".to_owned()]).collect();
+        return Ok(Assessed { write: None, remark });
     }
     if !verdict.refusals.is_empty() {
         return Err(Problem::guarded(&verdict.refusals));
