@@ -58,6 +58,9 @@ pub struct RegionMemory {
     /// The ARN that was read back as registered.
     #[serde(default)]
     pub registered: Option<String>,
+    /// When that was, as the note on the key said when it was last seen.
+    #[serde(default)]
+    pub registered_at: Option<Moment>,
     /// The state of the key that status shows.
     #[serde(default)]
     pub key_state: Option<String>,

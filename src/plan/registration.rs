@@ -63,7 +63,7 @@ pub(super) fn plan_region(
     }
     let ours = facts.arn.to_string();
     match &seen.registration {
-        Reading::Present(arn) if *arn == ours => registered(draft, desired, region, facts, seen),
+        Reading::Present(arn) if *arn == ours => registered(draft, desired, region, facts, seen, memory),
         Reading::Present(arn) => {
             let arn = arn.clone();
             draft.report(region).registered = Some(arn.clone());
@@ -74,7 +74,14 @@ pub(super) fn plan_region(
     }
 }
 
-fn registered(draft: &mut Draft<'_>, desired: &DesiredKey, region: &Region, facts: &KeyFacts, seen: &RegionSeen) {
+fn registered(
+    draft: &mut Draft<'_>,
+    desired: &DesiredKey,
+    region: &Region,
+    facts: &KeyFacts,
+    seen: &RegionSeen,
+    memory: &RegionMemory,
+) {
     let arn = facts.arn.to_string();
     draft.report(region).registered = Some(arn.clone());
     let Some(tags) = seen.tags.present() else {
@@ -86,8 +93,18 @@ fn registered(draft: &mut Draft<'_>, desired: &DesiredKey, region: &Region, fact
         return;
     }
     // Later proof that a database was deployed after the registration rests on this moment, so it is kept with the key.
-    let at = draft.now().to_string();
-    draft.working(CONDITION, Some(region), Reason::Registering, format!("{arn} is registered; noting when."));
+    // A note that was removed is put back as it was: a later moment would belie every database made since.
+    let noted = memory.registered_at.filter(|_| memory.registered.as_ref() == Some(&arn));
+    match noted {
+        Some(_) => {
+            let message = "The note of when the key was registered is missing from it and is put back.".to_owned();
+            draft.healing(CONDITION, region, Reason::HealingKey, message);
+        }
+        None => {
+            draft.working(CONDITION, Some(region), Reason::Registering, format!("{arn} is registered; noting when."));
+        }
+    }
+    let at = noted.unwrap_or_else(|| draft.now()).to_string();
     draft.repeatable(Step::Tag {
         region: region.clone(),
         key: facts.arn.clone(),

@@ -51,6 +51,7 @@ fn remember_region(region: &KeyRegionStatus) -> RegionMemory {
             .map(|c| KeyIntent { nonce: c.nonce.clone(), started_at: moment(&c.started_at) }),
         registering: region.registration.as_ref().map(|r| moment(&r.started_at)),
         registered: region.registered_key_arn.clone(),
+        registered_at: region.registered_at.as_ref().map(moment),
         key_state: region.key_state.clone(),
         policy_hash: region.policy_hash.clone(),
         principals: region.principals.clone(),
