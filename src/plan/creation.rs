@@ -111,6 +111,13 @@ fn create_or_wait(
         );
         return;
     }
+    if let Some(primary) = key.multi_region.as_ref().filter(|primary| *primary != region) {
+        // A second primary would be another key: its id and material would differ for ever.
+        let message = format!("This build makes no replica of the multi-Region key in {primary}.");
+        let fix = "take the region out of spec.regions, or make the replica by hand, and name it in keyArn of another CustomerKey.";
+        draft.stuck(condition, Some(region), Reason::InvalidSpec, message, fix);
+        return;
+    }
     if registration::obstructed(draft, region, seen) {
         let reason = draft.gravest(Some(region)).unwrap_or(Reason::RegistrationConflict);
         draft.blocked(&[condition], Some(region), reason, "No key is created that could not be registered.");
