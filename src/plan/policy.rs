@@ -215,9 +215,11 @@ fn assess(
     let setting = Setting { account: &ground.account, own: &ground.own, caller: Some(&ground.caller), root };
     let verdict = review(&merged, &authored, &setting);
     if !merged.changed {
-        let freezes =
-            verdict.refusals.iter().filter(|p| matches!(p, Guarded::PolicyWriteDenied(_) | Guarded::Lockout(_)));
-        let remark = freezes.flat_map(|problem| [" But ".to_owned(), problem.to_string(), ".".to_owned()]).collect();
+        let freezes = verdict.refusals.iter();
+        let freezes = freezes.filter(|p| matches!(p, Guarded::PolicyWriteDenied(_) | Guarded::Lockout(_)));
+        let given_away = verdict.warnings.iter().filter(|p| matches!(p, Guarded::Risky(..)));
+        let remark =
+            freezes.chain(given_away).flat_map(|p| [" But ".to_owned(), p.to_string(), ".".to_owned()]).collect();
         return Ok(Assessed { write: None, remark });
     }
     if !verdict.refusals.is_empty() {
