@@ -51,8 +51,10 @@ pub(crate) enum Act {
     /// Somebody puts right what administrators broke.
     Repair,
     Pass(Who, Disturbance),
-    /// Time passes, up to the next moment that matters.
+    /// Nobody has anything to do, and time passes, up to the next moment that matters.
     Wait,
+    /// The same although a pass would have something to do: it comes late.
+    Delay,
     /// The process dies between passes.
     Crash,
     /// An AWS administrator disables a key.
@@ -67,11 +69,4 @@ pub(crate) enum Act {
     Edit,
     /// The cloud's support removes a registration.
     Unregister,
-}
-
-impl Act {
-    /// Whether it is one of the things that go wrong, of which a path has only so many.
-    pub(crate) fn is_fault(self) -> bool {
-        !matches!(self, Self::Repair | Self::Wait | Self::Pass(_, Disturbance::Nothing))
-    }
 }

@@ -27,11 +27,6 @@ pub(crate) trait Devices: Send + Sync {
     fn reuses_observation(&self) -> bool {
         false
     }
-
-    /// Whether plans are checked before they are executed.
-    fn checks_plans(&self) -> bool {
-        true
-    }
 }
 
 /// Every device is in place.

@@ -150,7 +150,7 @@ impl Node {
         let mut next = self.clone();
         match act {
             Act::Pass(..) => return None,
-            Act::Wait => next.world.advance_to(self.next_moment(config)?.0),
+            Act::Wait | Act::Delay => next.world.advance_to(self.next_moment(config)?.0),
             Act::Crash => {
                 next.process = Process::default();
                 next.ghost.right_looks.clear();
@@ -283,6 +283,9 @@ impl Node {
         }
         if menu.crash {
             all.push(Act::Crash);
+        }
+        if menu.delay {
+            all.push(Act::Delay);
         }
         if menu.people {
             all.extend([Act::Disable, Act::Doom, Act::Strip, Act::Rebuild, Act::Edit]);

@@ -166,7 +166,8 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
         Some(seen) => Observed { at: now, ..(**seen).clone() },
         None => ready(observe(&wire, &wire, &desired, &credentials, &memory, depth, &pass)),
     };
-    if devices.reuses_observation() {
+    let good = observed.regions.values().all(|seen| seen.registration.present().is_some());
+    if devices.reuses_observation() && good {
         noted.seen = reused.or_else(|| Some(Box::new(observed.clone())));
     }
     devices.observed(K::WHO, &mut observed);
@@ -230,11 +231,15 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
     false
 }
 
-/// Counts what a cluster's pass saw of each region, apart from the planner's own count.
+/// Counts what a cluster's pass saw of each region, apart from the planner's own count. A look that failed says nothing.
 fn count_looks(lab: &Lab<'_>, observed: &Observed) {
     let spacing = lab.config.settings.gate_spacing.0;
     let mut ghost = lock(&lab.ghost);
     for (region, seen) in &observed.regions {
+        let failed = [seen.by_alias.fault(), seen.registration.fault(), seen.policy.fault(), seen.tags.fault()];
+        if failed.iter().any(Option::is_some) || observed.caller.fault().is_some() || observed.scope.fault().is_some() {
+            continue;
+        }
         let arn = seen.by_alias.present().filter(|key| key.state == KeyState::Enabled).map(|key| key.arn.to_string());
         let right = arn.is_some()
             && seen.registration.present() == arn.as_ref()

@@ -57,6 +57,8 @@ pub(crate) struct Menu {
     pub(crate) crash: bool,
     /// Another replica that does not know that it must not act, at once or after a long sleep of the first.
     pub(crate) replicas: bool,
+    /// Passes that come late.
+    pub(crate) delay: bool,
     /// What administrators and users do meanwhile.
     pub(crate) people: bool,
     /// The cloud's support removes a registration.
@@ -71,6 +73,7 @@ impl Menu {
         ledger: false,
         crash: false,
         replicas: false,
+        delay: false,
         people: false,
         support: false,
     };
@@ -81,6 +84,7 @@ impl Menu {
         ledger: true,
         crash: true,
         replicas: true,
+        delay: true,
         people: true,
         support: false,
     };
