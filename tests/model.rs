@@ -28,6 +28,7 @@ mod judge;
 mod lab;
 #[path = "model/ledger.rs"]
 mod ledger;
+#[cfg(feature = "model")]
 #[path = "model/mutants.rs"]
 mod mutants;
 #[path = "model/node.rs"]
