@@ -269,6 +269,8 @@ async fn events_tell_of_each_change_once_and_not_again_after_a_restart() {
     let mut scene = Scene::started("events").await;
     scene.apply_all(&[REGION]).await;
     scene.all_ready().await;
+    // The events of a pass come after its status; an orderly stop waits for the pass.
+    assert_eq!(scene.stop().await, Some(0));
     let before = scene.events(&scene.namespace).await;
     let stories = told(&before);
     for (about, story) in &stories {
@@ -279,7 +281,6 @@ async fn events_tell_of_each_change_once_and_not_again_after_a_restart() {
         assert_eq!(story.last().unwrap().0, last, "{story:?}");
     }
 
-    assert_eq!(scene.stop().await, Some(0));
     let mark = scene.mark().await;
     scene.start();
     scene
