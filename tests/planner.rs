@@ -176,7 +176,7 @@ fn judge(scene: &Scene, case: &Case) -> Vec<String> {
         subset(&mut wrong, "remembers", expected, &json!(shown.memory));
     }
     if let Some(expected) = &case.expect.looks {
-        let counted: BTreeMap<String, u32> = plan.looks.iter().map(|(r, l)| (r.to_string(), l.count)).collect();
+        let counted: BTreeMap<String, u32> = plan.looks.iter().map(|(s, l)| (s.clone().into(), l.count)).collect();
         differ(&mut wrong, "looks", &format!("{expected:?}"), &format!("{counted:?}"));
     }
     properties(&mut wrong, scene, &plan, &outcome, &shown, &texts);

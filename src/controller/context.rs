@@ -9,8 +9,8 @@ use kube::runtime::events::Recorder;
 
 use crate::clock::Clock;
 use crate::controller::queue::Handle;
-use crate::domain::id::{Name, Region};
-use crate::domain::memory::{LastLooks, Looks, Memory};
+use crate::domain::id::Name;
+use crate::domain::memory::{LastLooks, Looks, Memory, Subject};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::Depth;
 use crate::execute::Witness;
@@ -100,7 +100,7 @@ impl Authority for Leadership {
 /// What this process remembers of one object. A new process starts without it.
 #[derive(Clone, Debug, Default)]
 pub struct Note {
-    looks: BTreeMap<Region, Looks>,
+    looks: BTreeMap<Subject, Looks>,
     recent: BTreeMap<u64, Moment>,
     looked: LastLooks,
     /// The look that is due next, and when.
@@ -156,7 +156,7 @@ impl Note {
     pub fn passed(
         &mut self,
         depth: Depth,
-        looks: BTreeMap<Region, Looks>,
+        looks: BTreeMap<Subject, Looks>,
         effects: &[u64],
         now: Moment,
         holdoff: Span,

@@ -33,7 +33,7 @@ pub struct Memory {
     pub deploying: Option<DeployIntent>,
     /// The looks of this process. Not durable: a new process counts anew.
     #[serde(default)]
-    pub looks: BTreeMap<Region, Looks>,
+    pub looks: BTreeMap<Subject, Looks>,
     /// When this process last looked at the policy, and at everything. Not durable.
     #[serde(default)]
     pub looked: LastLooks,
@@ -94,6 +94,38 @@ pub struct DeployIntent {
     pub region: Region,
     /// When the attempt began.
     pub started_at: Moment,
+}
+
+/// What is looked at several times before anything rests on it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Subject {
+    /// A region's key: what its gate rests on, or that it is gone.
+    Key(Region),
+    /// What is deployed in a region: that it is gone.
+    Deployment(Region),
+}
+
+const DEPLOYMENT: &str = "deployment in ";
+
+impl From<Subject> for String {
+    fn from(subject: Subject) -> Self {
+        match subject {
+            Subject::Key(region) => region.to_string(),
+            Subject::Deployment(region) => format!("{DEPLOYMENT}{region}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Subject {
+    type Error = <Region as std::str::FromStr>::Err;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Ok(match text.strip_prefix(DEPLOYMENT) {
+            Some(region) => Self::Deployment(region.parse()?),
+            None => Self::Key(text.parse()?),
+        })
+    }
 }
 
 /// How often in a row the same was seen.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::domain::capabilities::{Need, Registration};
 use crate::domain::desired::{Afterlife, Desired, DesiredKey};
 use crate::domain::id::{KeyArn, Region, tag};
-use crate::domain::memory::Memory;
+use crate::domain::memory::{Memory, Subject};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, KeyState, Observed, RegionSeen};
 use crate::domain::policy::canonical::canonical_set;
@@ -150,6 +150,10 @@ impl Scene<'_> {
                         .is_some_and(|d| d.id == *database && !d.regions.contains_key(region.as_str())),
                     "a region is added only to a database that was seen not to have it",
                 )?;
+                require(
+                    self.memory.regions.get(region).is_none_or(|r| r.deployment.is_none()),
+                    "a region that the cloud once showed is not added again",
+                )?;
                 self.deployable(region, *not_after, before)
             }
             Step::RemoveFinalizer => self.may_go(),
@@ -265,7 +269,7 @@ impl Scene<'_> {
     }
 
     fn looked_enough(&self, region: &Region) -> bool {
-        self.plan.looks.get(region).is_some_and(|looks| looks.count >= self.pass.settings.gate_looks)
+        self.plan.looks.get(&Subject::Key(region.clone())).is_some_and(|looks| looks.count >= self.pass.settings.gate_looks)
     }
 
     /// The object may go, and be forgotten.

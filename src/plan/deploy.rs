@@ -230,6 +230,7 @@ fn existing(
                     format!("The database's deployment in {region} was terminated; nothing is deployed in its place.");
                 draft.stuck(CONDITION, Some(region), Reason::DatabaseGone, message, "remove the region from the spec.");
             }
+            None if draft.remembered(region).deployment.is_some() => vanished(draft, region, id),
             None => {
                 // One at a time: only the first missing region is attempted, the others wait for it.
                 add(draft, deployment, &database, region, gates);
@@ -296,7 +297,7 @@ fn wait_for_turn(draft: &mut Draft<'_>, first: &Region, database: &Database) {
 
 fn gone(draft: &mut Draft<'_>, primary: &Region, id: &str) {
     // A database that was just created may be missing from a look or two.
-    if draft.look_at_database(primary, id) < draft.pass.settings.gate_looks {
+    if draft.look_at_deployment(primary, &("no database", id)) < draft.pass.settings.gate_looks {
         draft.working(
             CONDITION,
             None,
@@ -315,6 +316,21 @@ fn gone(draft: &mut Draft<'_>, primary: &Region, id: &str) {
         message,
         "delete this object and apply it anew to create another.",
     );
+}
+
+/// A region that status shows is missing from the look. One look can be from before the region came; a region that is
+/// truly gone took its data along, and another in its place would hide that.
+fn vanished(draft: &mut Draft<'_>, region: &Region, id: &str) {
+    if draft.look_at_deployment(region, &("no region", id)) < draft.pass.settings.gate_looks {
+        let message = format!("The cloud does not show {region} of database {id}; looking again.");
+        draft.working(CONDITION, Some(region), Reason::DeployUncertain, message);
+        let spacing = draft.pass.settings.gate_spacing;
+        draft.wait(spacing);
+        return;
+    }
+    let message = format!("Database {id} is no longer deployed in {region}; it is not deployed there again.");
+    let fix = "take the region out of the spec; put it back afterwards to have it deployed anew.";
+    draft.stuck(CONDITION, Some(region), Reason::DatabaseGone, message, fix);
 }
 
 fn not_seen<T>(draft: &mut Draft<'_>, reading: &Reading<T>) {

@@ -7,7 +7,7 @@ use crate::domain::condition::{ConditionType, Reason, Truth};
 use crate::domain::desired::Desired;
 use crate::domain::fault::Fault;
 use crate::domain::id::Region;
-use crate::domain::memory::{Looks, Memory, RegionMemory};
+use crate::domain::memory::{Looks, Memory, RegionMemory, Subject};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed, RegionSeen};
 use crate::domain::reading::{Reading, Why};
@@ -26,7 +26,7 @@ pub(super) struct Draft<'a> {
     steps: Vec<Step>,
     findings: Vec<Finding>,
     regions: BTreeMap<Region, RegionReport>,
-    looks: BTreeMap<Region, Looks>,
+    looks: BTreeMap<Subject, Looks>,
     soonest: Option<Span>,
     polling: bool,
 }
@@ -204,13 +204,22 @@ impl<'a> Draft<'a> {
         self.wait(self.pass.settings.poll);
     }
 
-    /// Counts this pass's look at what a gate rests on, and yields how many equal ones there were in a row.
+    /// Counts this pass's look at a region's key, and yields how many equal ones there were in a row.
     pub(super) fn look(&mut self, region: &Region, facts: &impl Hash) -> u32 {
+        self.count(Subject::Key(region.clone()), facts)
+    }
+
+    /// The same for what is deployed in a region.
+    pub(super) fn look_at_deployment(&mut self, region: &Region, facts: &impl Hash) -> u32 {
+        self.count(Subject::Deployment(region.clone()), facts)
+    }
+
+    fn count(&mut self, subject: Subject, facts: &impl Hash) -> u32 {
         let mut hasher = DefaultHasher::new();
         facts.hash(&mut hasher);
         let fingerprint = hasher.finish();
         let at = self.observed.at;
-        let looks = match self.memory.looks.get(region) {
+        let looks = match self.memory.looks.get(&subject) {
             Some(before) if before.fingerprint == fingerprint => {
                 if at.since(before.last) >= self.pass.settings.gate_spacing {
                     Looks { fingerprint, count: before.count.saturating_add(1), last: at }
@@ -220,20 +229,16 @@ impl<'a> Draft<'a> {
             }
             _ => Looks { fingerprint, count: 1, last: at },
         };
-        self.looks.insert(region.clone(), looks);
+        self.looks.insert(subject, looks);
         looks.count
     }
 
     /// Keeps what was counted of a region: a look that failed proves nothing, neither for nor against.
     pub(super) fn keep_looks(&mut self, region: &Region) {
-        if let Some(looks) = self.memory.looks.get(region) {
-            self.looks.insert(region.clone(), *looks);
+        let subject = Subject::Key(region.clone());
+        if let Some(looks) = self.memory.looks.get(&subject) {
+            self.looks.insert(subject, *looks);
         }
-    }
-
-    /// Counts this pass's look at a database that is not there.
-    pub(super) fn look_at_database(&mut self, primary: &Region, id: &str) -> u32 {
-        self.look(primary, &("no database", id))
     }
 
     /// The verdict of a pass that looked at less than everything: nothing has changed, or look at everything at once.

@@ -30,7 +30,7 @@ use crate::domain::condition::ConditionType;
 use crate::domain::desired::{Desired, Object};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::id::{KeyArn, Region};
-use crate::domain::memory::{Looks, Memory};
+use crate::domain::memory::{Looks, Memory, Subject};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed, Rotation};
 
@@ -123,7 +123,7 @@ pub struct Plan {
     pub regions: BTreeMap<Region, RegionReport>,
     /// The looks to be kept by this process.
     #[serde(default)]
-    pub looks: BTreeMap<Region, Looks>,
+    pub looks: BTreeMap<Subject, Looks>,
     /// What status shows of the database.
     #[serde(default)]
     pub database: Option<DatabaseReport>,

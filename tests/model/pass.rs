@@ -1,7 +1,7 @@
 //! One pass, put together as `controller::pass` does it: remember, look, decide, check, act, render, write.
 
 use std::collections::BTreeMap;
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use cmk_operator::api::{CustomerKey, EncryptedCluster};
 use cmk_operator::clock::Clock;
 use cmk_operator::controller::context::Note;
 use cmk_operator::domain::desired::{Desired, LinkedKey};
+use cmk_operator::domain::id::tag;
 use cmk_operator::domain::memory::Memory;
 use cmk_operator::domain::moment::{Moment, Span};
 use cmk_operator::domain::observed::{Depth, KeyState, Observed};
@@ -78,8 +79,8 @@ impl Process {
         }
         for noted in &self.notes {
             let memory = noted.memory();
-            for (region, looks) in &memory.looks {
-                print.write(region.as_str().as_bytes());
+            for (subject, looks) in &memory.looks {
+                subject.hash(print);
                 print.write_u64(looks.fingerprint);
                 print.write_u8(u8::try_from(looks.count.min(settings.gate_looks)).unwrap());
                 print.age(looks.last, settings.gate_spacing.0);
@@ -166,7 +167,10 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
         Some(seen) => Observed { at: now, ..(**seen).clone() },
         None => ready(observe(&wire, &wire, &desired, &credentials, &memory, depth, &pass)),
     };
-    let good = observed.regions.values().all(|seen| seen.registration.present().is_some());
+    let good = observed.regions.values().all(|seen| {
+        let noted = seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT));
+        noted && seen.registration.present().is_some()
+    });
     if devices.reuses_observation() && good {
         noted.seen = reused.or_else(|| Some(Box::new(observed.clone())));
     }

@@ -17,7 +17,7 @@ use cmk_operator::domain::capabilities::{Capabilities, Cloud};
 use cmk_operator::domain::desired::Desired;
 use cmk_operator::domain::fault::{Applied, Cause, Fault, FaultClass};
 use cmk_operator::domain::id::Region;
-use cmk_operator::domain::memory::Memory;
+use cmk_operator::domain::memory::{Memory, Subject};
 use cmk_operator::domain::moment::Moment;
 use cmk_operator::domain::observed::Observed;
 use cmk_operator::domain::policy::{KeyAccount, Ownership, PolicyDocument, PolicyHash};
@@ -245,7 +245,7 @@ fn finish(scene: &Value) -> Scene {
     let look = read(&blank);
     let plan = decide(&look.desired, &look.observed, &look.memory, &look.pass);
     replace(&mut scene, "fingerprint", "as-seen", |region| {
-        json!(region.parse().ok().and_then(|r: Region| plan.looks.get(&r)).map_or(0, |looks| looks.fingerprint))
+        json!(Subject::try_from(region.to_owned()).ok().and_then(|subject| plan.looks.get(&subject)).map_or(0, |looks| looks.fingerprint))
     });
     read(&scene)
 }
