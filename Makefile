@@ -12,9 +12,9 @@ demo: controlplane
 test: controlplane lint
 	cargo test --locked --features sandbox
 
-# The long explorations of the model.
+# The long explorations of the model, optimised (a build of its own, about 5 minutes the first time on 2 cores).
 model:
-	cargo test --locked --features model --test model -- --nocapture
+	cargo test --locked --profile model --features model --test model -- --nocapture --test-threads 1
 
 controlplane:
 	tests/controlplane/build.sh $(CONTROLPLANE)

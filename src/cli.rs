@@ -52,6 +52,15 @@ pub struct Run {
     #[arg(long, env = "CMK_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
 
+    /// Namespaces whose keys may be managed with the operator's own AWS credentials, separated by commas; all by default.
+    /// Elsewhere `spec.aws.roleArn` is required.
+    #[arg(long, env = "CMK_AMBIENT_NAMESPACES", value_delimiter = ',')]
+    pub ambient_namespaces: Option<Vec<Name>>,
+
+    /// The uid of the kube-system namespace of a cluster that is gone: its keys are taken over.
+    #[arg(long, env = "CMK_TAKE_OVER_FROM")]
+    pub take_over_from: Option<String>,
+
     /// Base URL of the Astra DevOps API.
     #[arg(long, env = "CMK_ASTRA_ENDPOINT", default_value = "https://api.astra.datastax.com")]
     pub astra_endpoint: String,
@@ -231,6 +240,8 @@ impl Run {
             policy_interval: self.policy_interval,
             resync: self.resync,
             poll: hidden.poll,
+            take_over_from: self.take_over_from.clone(),
+            ambient_namespaces: self.ambient_namespaces.clone(),
             ..Settings::default()
         }
     }

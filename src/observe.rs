@@ -37,7 +37,7 @@ pub async fn observe<K: KeyService, U: Upstream>(
     pass: &Pass,
 ) -> Observed {
     let mut observed = Observed { depth, ..Observed::nothing(pass.now) };
-    let Some(key) = subject(desired) else { return observed };
+    let Some(key) = subject(desired).filter(|key| pass.settings.may_call_aws_for(key)) else { return observed };
     observed.credentials = credentials.seen.clone();
     let session = credentials.session.as_ref();
     let everything = depth == Depth::Everything;

@@ -28,7 +28,8 @@ mod judge;
 mod lab;
 #[path = "model/ledger.rs"]
 mod ledger;
-#[cfg(feature = "model")]
+#[path = "model/memo.rs"]
+mod memo;
 #[path = "model/mutants.rs"]
 mod mutants;
 #[path = "model/node.rs"]
@@ -43,9 +44,7 @@ mod scene;
 mod wire;
 
 use explore::{explore, path, shortened, told};
-#[cfg(feature = "model")]
-use scene::Menu;
-use scene::{Config, Index};
+use scene::{Config, Index, Menu};
 
 /// Explores, and fails with the shortest telling of what went wrong.
 fn holds(name: &str, config: &Config) -> explore::Found {
@@ -90,16 +89,34 @@ fn without_faults_all_is_well() {
     }
 }
 
-/// Takes minutes: `make model`.
-#[cfg(feature = "model")]
+/// Every fault of every kind, once, anywhere.
 #[test]
 fn one_fault_of_any_kind() {
     holds("one fault", &Config::new(Index::Late, &[Menu::ALL]));
 }
 
-/// Takes minutes: `make model`.
+/// An object at rest is mostly looked at less deeply; whatever people do to it is found all the same.
+#[test]
+fn glances_miss_nothing() {
+    let mut config = Config::new(Index::Late, &[Menu { people: true, crash: true, ..Menu::NONE }]);
+    config.settings = scene::glancing();
+    holds("glances", &config);
+}
+
+/// Any fault, and after it a second one that loses a call or its reply. `make model`: it needs an optimised build.
 #[cfg(feature = "model")]
 #[test]
-fn two_faults_of_any_kind() {
-    holds("two faults", &Config::new(Index::Late, &[Menu::ALL, Menu::ALL]));
+fn any_fault_and_then_a_lost_call() {
+    let found = holds(
+        "any fault, then a lost call",
+        &Config::new(Index::Late, &[Menu::ALL, Menu { lost: true, ..Menu::NONE }]),
+    );
+    assert!(found.graph.len() >= 100_000, "{} states", found.graph.len());
+}
+
+/// Any fault, and after it the end of the process anywhere.
+#[cfg(feature = "model")]
+#[test]
+fn any_fault_and_then_a_death() {
+    holds("any fault, then a death", &Config::new(Index::Blind, &[Menu::ALL, Menu { crash: true, ..Menu::NONE }]));
 }

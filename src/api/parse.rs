@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::domain::capabilities::{Capabilities, Cloud, Scope};
 use crate::domain::desired::{
     Access, Afterlife, DatabaseRequest, Deployment as DesiredDeployment, DesiredCluster, DesiredKey, DesiredRegion,
-    LinkedKey, Object, PolicyWish, WishedStatements,
+    LinkedKey, Object, PolicyWish, Rivals, WishedStatements,
 };
 use crate::domain::id::{Malformed, Name, Owner, Region};
 use crate::domain::reading::Reading;
@@ -85,6 +85,7 @@ pub fn customer_key(key: &CustomerKey, installation: &Name) -> Result<DesiredKey
         policy: policy(&spec.policy)?,
         capabilities: Capabilities::of(scope.cloud),
         scope,
+        rivals: Rivals::default(),
         afterlife: match spec.deletion_policy {
             KeyDeletionPolicy::Retain => Afterlife::Retain,
             KeyDeletionPolicy::ScheduleDeletion => Afterlife::TearDown,

@@ -1,6 +1,7 @@
 //! What every pass shares, and the little that this process remembers of each object.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,14 +9,17 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 
 use crate::clock::Clock;
-use crate::controller::queue::Handle;
-use crate::domain::id::Name;
-use crate::domain::memory::{LastLooks, Looks, Memory, Subject};
+use crate::controller::queue::{Handle, Lane};
+use crate::controller::slots::Slots;
+use crate::controller::watch::News;
+use crate::domain::id::{Name, Region};
+use crate::domain::memory::{LastLooks, Looks, Memory, PolicyWrite, Subject};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::Depth;
 use crate::execute::Witness;
 use crate::leader::Leadership;
-use crate::plan::{NextLook, Settings};
+use crate::plan::step::Step;
+use crate::plan::{NextLook, Plan, Settings};
 use crate::ports::{Authority, KeyService, Upstream};
 use crate::telemetry::metrics::Metrics;
 
@@ -78,15 +82,41 @@ pub struct Context<A, U> {
     pub cluster_notes: Notes,
     /// Which clusters refer to which key, as far as their passes have told.
     pub users: Users,
+    /// Who claims which registration.
+    pub slots: Slots,
+    /// Triggers passes of keys.
+    pub key_queue: Handle<ObjectName>,
     /// Triggers passes of clusters.
     pub clusters: Handle<ObjectName>,
 }
 
 impl<A: KeyService, U: Upstream> Context<A, U> {
+    /// Takes note of what a watch of keys tells. A watch that lists anew has told of everything before.
+    pub fn heard(&self, news: News<'_>, listed: &AtomicBool) {
+        match news {
+            News::There(key) => self.slots.heard_of(key),
+            News::Changed(key) => self.key_changed(key),
+            News::Listed => {
+                if !listed.swap(true, Ordering::Relaxed) {
+                    self.slots.listed();
+                }
+            }
+        }
+    }
+
     /// Triggers the clusters that refer to a key.
     pub fn key_changed(&self, key: &ObjectName) {
         for cluster in self.users.of(key) {
-            self.clusters.trigger(cluster, crate::controller::queue::Lane::Fresh);
+            self.clusters.trigger(cluster, Lane::Fresh);
+        }
+    }
+}
+
+impl<A, U> Context<A, U> {
+    /// Triggers keys, as those whose rival gave up a claim.
+    pub fn trigger_keys(&self, keys: Vec<ObjectName>) {
+        for key in keys {
+            self.key_queue.trigger(key, Lane::Fresh);
         }
     }
 }
@@ -102,6 +132,7 @@ impl Authority for Leadership {
 pub struct Note {
     looks: BTreeMap<Subject, Looks>,
     recent: BTreeMap<u64, Moment>,
+    policy_writes: BTreeMap<Region, Vec<PolicyWrite>>,
     looked: LastLooks,
     /// The look that is due next, and when.
     due: Option<(Moment, Depth)>,
@@ -141,7 +172,13 @@ impl Note {
     pub fn enrich(&self, memory: &mut Memory) {
         memory.looks.clone_from(&self.looks);
         memory.recent.clone_from(&self.recent);
+        memory.policy_writes.clone_from(&self.policy_writes);
         memory.looked = self.looked;
+    }
+
+    /// Somebody asks for another attempt at what was given up for now.
+    pub fn try_again(&mut self) {
+        self.policy_writes.clear();
     }
 
     /// How much a pass looks at now: the look that was due, unless somebody asked for one before.
@@ -153,17 +190,19 @@ impl Note {
     }
 
     /// Takes note of a pass.
-    pub fn passed(
-        &mut self,
-        depth: Depth,
-        looks: BTreeMap<Subject, Looks>,
-        effects: &[u64],
-        now: Moment,
-        holdoff: Span,
-    ) {
-        self.looks = looks;
-        self.recent.retain(|_, at| now.since(*at) < holdoff);
-        self.recent.extend(effects.iter().map(|effect| (*effect, now)));
+    pub fn passed(&mut self, depth: Depth, plan: &Plan, done: &[Step], now: Moment, settings: &Settings) {
+        self.looks.clone_from(&plan.looks);
+        self.recent.retain(|_, at| now.since(*at) < settings.repair_holdoff);
+        self.recent.extend(done.iter().filter(|step| step.is_outside()).map(|step| (step.effect(), now)));
+        self.policy_writes.retain(|_, writes| {
+            writes.retain(|write| now.since(write.at) < settings.contest);
+            !writes.is_empty()
+        });
+        for step in done {
+            let Step::PutPolicy { region, .. } = step else { continue };
+            let wish = plan.regions.get(region).and_then(|report| report.policy_wish.clone()).unwrap_or_default();
+            self.policy_writes.entry(region.clone()).or_default().push(PolicyWrite { wish, at: now });
+        }
         if depth >= Depth::Policy {
             self.looked.policy = now;
         }

@@ -10,7 +10,8 @@ use crate::api::parse::{self, Invalid};
 use crate::api::{CustomerKey, EncryptedCluster, SecretRef};
 use crate::controller::context::Context;
 use crate::domain::capabilities::Scope;
-use crate::domain::desired::{Desired, LinkedKey};
+use crate::domain::desired::{Desired, DesiredKey, LinkedKey};
+use crate::domain::moment::Moment;
 use crate::domain::observed::CredentialsSeen;
 use crate::domain::reading::{Reading, Why};
 use crate::observe::Credentials;
@@ -29,11 +30,22 @@ pub struct Dereferenced {
 impl<A: KeyService, U: Upstream> Context<A, U> {
     /// Reads what a `CustomerKey` refers to.
     pub async fn dereference_key(&self, key: &CustomerKey) -> Result<Dereferenced, Invalid> {
-        let desired = parse::customer_key(key, &self.installation)?;
+        let desired = self.claim(key, parse::customer_key(key, &self.installation))?;
         let secret = parse::credentials_of(&key.spec.upstream);
         let (credentials, secret_version) =
             self.credentials(&key.namespace().unwrap_or_default(), secret, &desired.scope).await;
         Ok(Dereferenced { desired: Desired::Key(desired), credentials, secret_version })
+    }
+
+    /// Notes which registrations a key claims, and learns who has claimed them for longer.
+    fn claim(&self, key: &CustomerKey, desired: Result<DesiredKey, Invalid>) -> Result<DesiredKey, Invalid> {
+        let name = (key.namespace().unwrap_or_default(), key.name_any());
+        let created = key.creation_timestamp().map(|at| Moment(at.0.as_millisecond())).unwrap_or_default();
+        let since = (created, key.uid().unwrap_or_default());
+        self.trigger_keys(self.slots.claims(&name, since, desired.as_ref().ok()));
+        let mut desired = desired?;
+        desired.rivals = self.slots.rivals(&name, &desired);
+        Ok(desired)
     }
 
     /// Reads what an `EncryptedCluster` refers to.

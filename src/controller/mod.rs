@@ -9,5 +9,6 @@ pub mod ledger;
 pub mod pass;
 pub mod queue;
 pub mod run;
+pub mod slots;
 pub mod watch;
 pub mod witness;

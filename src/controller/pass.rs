@@ -42,6 +42,9 @@ pub trait Subject: Kind {
     /// The notes of its kind.
     fn notes<A, U>(context: &Context<A, U>) -> &Notes;
 
+    /// Forgets what was known of an object that is gone, and tells those who wanted what it had.
+    fn gone<A: KeyService, U: Upstream>(context: &Context<A, U>, name: &ObjectName);
+
     /// Tells those who depend on the object that it changed.
     fn changed<A: KeyService, U: Upstream>(context: &Context<A, U>, name: &ObjectName);
 }
@@ -56,6 +59,10 @@ impl Subject for CustomerKey {
 
     fn notes<A, U>(context: &Context<A, U>) -> &Notes {
         &context.key_notes
+    }
+
+    fn gone<A: KeyService, U: Upstream>(context: &Context<A, U>, name: &ObjectName) {
+        context.trigger_keys(context.slots.forget(name));
     }
 
     fn changed<A: KeyService, U: Upstream>(context: &Context<A, U>, name: &ObjectName) {
@@ -75,6 +82,10 @@ impl Subject for EncryptedCluster {
 
     fn notes<A, U>(context: &Context<A, U>) -> &Notes {
         &context.cluster_notes
+    }
+
+    fn gone<A: KeyService, U: Upstream>(context: &Context<A, U>, name: &ObjectName) {
+        context.users.forget(name);
     }
 
     fn changed<A: KeyService, U: Upstream>(_: &Context<A, U>, _: &ObjectName) {}
@@ -110,7 +121,7 @@ async fn run<K: Subject, A: KeyService + 'static, U: Upstream + 'static>(
         Ok(Some(object)) => object,
         Ok(None) => {
             K::notes(context).forget(name);
-            context.users.forget(name);
+            K::gone(context, name);
             context.metrics.forget(&metrics_object::<K>(name));
             K::changed(context, name);
             return Next::Gone;
@@ -148,6 +159,10 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         if let Some(next) = self.waits_for_secret(&found, generation) {
             return next;
         }
+        let requested = Self::reconcile_requested(&object);
+        if requested {
+            self.note.try_again();
+        }
         let mut memory = K::remember(object.status());
         self.note.enrich(&mut memory);
         if memory.version > MEMORY_VERSION {
@@ -155,7 +170,7 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         }
         let settled = object.status().and_then(K::observed_generation) == Some(generation)
             && !found.desired.object().deleting
-            && !Self::reconcile_requested(&object);
+            && !requested;
         let depth = self.note.depth(self.now, settled);
         let pass = Pass {
             now: self.now,
@@ -187,8 +202,7 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
             return Next::After(Duration::from_secs(1), Lane::Fresh);
         }
         let plan = checked.plan();
-        let effects: Vec<u64> = outcome.done.iter().map(Step::effect).collect();
-        self.note.passed(depth, plan.looks.clone(), &effects, self.now, context.settings.repair_holdoff);
+        self.note.passed(depth, plan, &outcome.done, self.now, &context.settings);
         if outcome.over {
             return Next::After(Duration::from_millis(200), Lane::Fresh);
         }

@@ -1,6 +1,7 @@
 //! The process: waits for the CRDs and for leadership, watches, works, and stops in order.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -18,6 +19,7 @@ use crate::clock::Clock;
 use crate::controller::context::{Context, Notes, ObjectName, Pacing, Users};
 use crate::controller::pass::pass;
 use crate::controller::queue::{self, Driver, Handle, queue};
+use crate::controller::slots::Slots;
 use crate::controller::watch::watch;
 use crate::domain::capabilities::Cloud;
 use crate::domain::id::Name;
@@ -136,6 +138,8 @@ pub async fn run<A: KeyService + 'static, U: Upstream + 'static>(
         key_notes: Notes::default(),
         cluster_notes: Notes::default(),
         users: Users::default(),
+        slots: Slots::new(parts.namespaces.len().max(1)),
+        key_queue: key_queue.clone(),
         clusters: cluster_queue.clone(),
     };
     let work =
@@ -205,11 +209,12 @@ async fn work<A: KeyService + 'static, U: Upstream + 'static>(
     let watches = places.into_iter().flat_map(|namespace| {
         let client = context.client.clone();
         let told = Arc::clone(&context);
+        let listed = AtomicBool::new(false);
         let of_keys = watch::<CustomerKey>(
             client.clone(),
             namespace.clone(),
             keys.0.clone(),
-            move |key| told.key_changed(key),
+            move |news| told.heard(news, &listed),
             Arc::clone(readiness),
             "customerkeys",
         );

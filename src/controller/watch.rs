@@ -20,12 +20,23 @@ use crate::telemetry::http::Readiness;
 /// The annotation in which `kubectl apply` keeps the last manifest; it changes with the spec.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Watches one kind, in one namespace or all, until dropped, and tells of each object that changed.
+/// What a watch tells of.
+#[derive(Clone, Copy, Debug)]
+pub enum News<'a> {
+    /// There is an object; its pass has not been triggered yet.
+    There(&'a ObjectName),
+    /// An object changed, or is gone.
+    Changed(&'a ObjectName),
+    /// Every object that there is has been told of.
+    Listed,
+}
+
+/// Watches one kind, in one namespace or all, until dropped, and tells of each object that is there, changed or gone.
 pub async fn watch<K: Kind>(
     client: Client,
     namespace: Option<String>,
     queue: Handle<ObjectName>,
-    changed: impl Fn(&ObjectName),
+    told: impl Fn(News<'_>),
     readiness: Arc<Readiness>,
     listed: &'static str,
 ) {
@@ -42,6 +53,7 @@ pub async fn watch<K: Kind>(
             Ok(Event::Init) => listing.clear(),
             Ok(Event::InitApply(object)) => {
                 let (name, print) = (name(&object), fingerprint(&object));
+                told(News::There(&name));
                 if known.get(&name) != Some(&print) {
                     queue.trigger(name.clone(), Lane::Resync);
                 }
@@ -50,23 +62,25 @@ pub async fn watch<K: Kind>(
             Ok(Event::InitDone) => {
                 for gone in known.keys().filter(|name| !listing.contains_key(*name)) {
                     queue.trigger(gone.clone(), Lane::Fresh);
-                    changed(gone);
+                    told(News::Changed(gone));
                 }
+                told(News::Listed);
                 known = std::mem::take(&mut listing);
                 readiness.met(listed);
             }
             Ok(Event::Apply(object)) => {
                 let (name, print) = (name(&object), fingerprint(&object));
+                told(News::There(&name));
                 if known.insert(name.clone(), print) != Some(print) {
                     queue.trigger(name.clone(), Lane::Fresh);
-                    changed(&name);
+                    told(News::Changed(&name));
                 }
             }
             Ok(Event::Delete(object)) => {
                 let name = name(&object);
                 known.remove(&name);
                 queue.trigger(name.clone(), Lane::Fresh);
-                changed(&name);
+                told(News::Changed(&name));
             }
             Err(error) if is_forbidden(&error) => {
                 warn!(%error, "the watch is refused");

@@ -10,7 +10,7 @@ use super::reading::Reading;
 
 /// What one object declares.
 #[expect(clippy::large_enum_variant, reason = "one value a pass, never in a collection")]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Desired {
     /// A `CustomerKey`.
     Key(DesiredKey),
@@ -49,7 +49,7 @@ impl Desired {
 }
 
 /// The facts of an object that come with it from the API server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Object {
     /// Its namespace.
     pub namespace: Name,
@@ -83,7 +83,7 @@ pub struct Access {
 }
 
 /// Whether an object's keys and databases may outlive it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Afterlife {
     /// Everything outside Kubernetes stays as it is.
     #[default]
@@ -93,7 +93,7 @@ pub enum Afterlife {
 }
 
 /// What a `CustomerKey` declares.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DesiredKey {
     /// The object.
     pub object: Object,
@@ -122,6 +122,9 @@ pub struct DesiredKey {
     pub scope: Scope,
     /// What that cloud can do.
     pub capabilities: Capabilities,
+    /// Who else claims its registrations.
+    #[serde(default)]
+    pub rivals: Rivals,
     /// What becomes of the keys when the object goes.
     #[serde(default)]
     pub afterlife: Afterlife,
@@ -130,8 +133,19 @@ pub struct DesiredKey {
     pub observe_only: bool,
 }
 
+/// Which older objects claim the registrations that an object wants. There is one registration per scope and region.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rivals {
+    /// Whether there are objects whose claims are not known yet; then nothing is claimed.
+    #[serde(default)]
+    pub unknown: bool,
+    /// The oldest claimant, region by region, as this object's author may know it.
+    #[serde(default)]
+    pub older: BTreeMap<Region, String>,
+}
+
 /// What a `CustomerKey` declares for one region.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DesiredRegion {
     /// An existing key to adopt.
     #[serde(default)]
@@ -142,7 +156,7 @@ pub struct DesiredRegion {
 }
 
 /// What a policy has to hold, as the user says it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PolicyWish {
     /// ARNs of IAM principals that administer the key.
     #[serde(default)]
@@ -165,7 +179,7 @@ pub struct PolicyWish {
 }
 
 /// Policy text of the user's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WishedStatements {
     /// Its name in the spec.
     pub name: String,
@@ -187,7 +201,7 @@ impl WishedStatements {
 }
 
 /// What an `EncryptedCluster` declares.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DesiredCluster {
     /// The object.
     pub object: Object,
@@ -208,7 +222,7 @@ pub struct DesiredCluster {
 }
 
 /// A `CustomerKey` as seen from an `EncryptedCluster`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LinkedKey {
     /// What it declares.
     pub key: DesiredKey,
@@ -217,7 +231,7 @@ pub struct LinkedKey {
 }
 
 /// What an `EncryptedCluster` deploys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Deployment {
     /// Where; equal to the key's scope, or it is refused.
     pub scope: Scope,

@@ -11,7 +11,7 @@ use super::moment::Moment;
 pub const MEMORY_VERSION: i32 = 1;
 
 /// What is remembered about one object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Memory {
     /// The version that wrote it; 0 for none.
     #[serde(default)]
@@ -41,10 +41,22 @@ pub struct Memory {
     /// Not durable.
     #[serde(default)]
     pub recent: BTreeMap<u64, Moment>,
+    /// The policies that this process wrote lately, region by region. Not durable.
+    #[serde(default)]
+    pub policy_writes: BTreeMap<Region, Vec<PolicyWrite>>,
+}
+
+/// One write of a key policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PolicyWrite {
+    /// The hash of the meaning of our statements in it.
+    pub wish: String,
+    /// When.
+    pub at: Moment,
 }
 
 /// What is remembered about one region.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RegionMemory {
     /// The key's ARN. Once here, it never changes for a key that we made.
     #[serde(default)]

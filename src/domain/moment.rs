@@ -72,7 +72,7 @@ impl fmt::Display for Moment {
 }
 
 /// A text is not an RFC 3339 time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("not an RFC 3339 time in UTC")]
 pub struct NotATime;
 

@@ -22,7 +22,7 @@ pub enum Depth {
 }
 
 /// Everything that one pass saw outside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Observed {
     /// When the pass began to look.
     pub at: Moment,
@@ -66,7 +66,7 @@ pub struct CredentialsSeen {
 }
 
 /// What was seen in one region.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RegionSeen {
     /// The key that our alias points at.
     #[serde(default)]
@@ -181,6 +181,9 @@ pub struct Candidate {
     /// The nonce that it was made with.
     #[serde(default)]
     pub nonce: Option<String>,
+    /// The cluster that holds it.
+    #[serde(default)]
+    pub holder: Option<String>,
 }
 
 /// Automatic rotation of a key.
@@ -203,7 +206,7 @@ pub enum RegionOffer {
 }
 
 /// What was seen of the database.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DatabaseSeen {
     /// The database of the id that status or the spec names.
     #[serde(default)]

@@ -120,6 +120,11 @@ impl Scene<'_> {
                     self.observed.regions.get(region).is_some_and(|seen| seen.registration.is_absent()),
                     "a key is registered only where a read of this pass said that there is none",
                 )?;
+                let rivals = &self.key()?.rivals;
+                require(
+                    !rivals.unknown && !rivals.older.contains_key(region),
+                    "a registration that an older object claims, or may claim, is not made",
+                )?;
                 self.policy_holds(region)?;
                 self.in_scope()?;
                 self.in_time(*not_after, self.observed.at)?;
@@ -269,7 +274,10 @@ impl Scene<'_> {
     }
 
     fn looked_enough(&self, region: &Region) -> bool {
-        self.plan.looks.get(&Subject::Key(region.clone())).is_some_and(|looks| looks.count >= self.pass.settings.gate_looks)
+        self.plan
+            .looks
+            .get(&Subject::Key(region.clone()))
+            .is_some_and(|looks| looks.count >= self.pass.settings.gate_looks)
     }
 
     /// The object may go, and be forgotten.
@@ -313,9 +321,8 @@ impl Scene<'_> {
             None => owner.tags().iter().all(|(k, v)| tags.get(*k).is_none_or(|value| value == v)),
         };
         require(ours, "a key is written to only with its owner's consent, or with our tags")?;
-        let holder = &self.pass.settings.holder;
-        let held = tags.get(tag::HOLDER).is_none_or(|other| holder.is_empty() || other == holder);
-        require(adopted.is_some() || held, "a key that another cluster holds is not written to")
+        let elsewhere = self.pass.settings.is_held_elsewhere(tags.get(tag::HOLDER));
+        require(adopted.is_some() || !elsewhere, "a key that another cluster holds is not written to")
     }
 
     fn key_is_enabled(&self, region: &Region, arn: &KeyArn) -> Rule {

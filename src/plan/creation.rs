@@ -50,6 +50,7 @@ pub(super) fn plan(
         return key::not_seen(draft, region, &seen.candidates);
     };
     match canonical(candidates, memory.creating.as_ref()) {
+        Some(candidate) if key::elsewhere(draft, region, candidate.holder.as_ref()) => {}
         Some(candidate) => claim(draft, key, region, &candidate.arn),
         None => create_or_wait(draft, key, region, seen, memory, cloud),
     }

@@ -8,6 +8,18 @@ use super::draft::Draft;
 
 /// Whether AWS takes us for somebody in the declared account. If not, nothing in AWS is touched or believed.
 pub(super) fn aws_is_ours(draft: &mut Draft<'_>, key: &DesiredKey) -> bool {
+    if !draft.pass.settings.may_call_aws_for(key) {
+        let message = format!(
+            "Namespace {} may not use the operator's own AWS credentials, and spec.aws.roleArn is not set.",
+            key.object.namespace
+        );
+        let fix = format!(
+            "set spec.aws.roleArn to a role that trusts the operator with the External ID {}, or have the operator run with this namespace among its --ambient-namespaces.",
+            key.access.external_id
+        );
+        draft.stuck(ConditionType::CredentialsValid, None, Reason::AmbientNotAllowed, message, &fix);
+        return false;
+    }
     match &draft.observed.caller {
         Reading::Present(caller) if caller.account == key.access.account.as_str() => true,
         Reading::Present(caller) => {

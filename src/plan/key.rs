@@ -268,9 +268,14 @@ pub(super) fn of_another(key: &DesiredKey, tags: &BTreeMap<String, String>) -> b
 
 /// Whether another cluster with the same installation holds the key. Nothing is written to it then.
 pub(super) fn held_elsewhere(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
-    let ours = &draft.pass.settings.holder;
-    let holder = seen.tags.present().and_then(|tags| tags.get(tag::HOLDER));
-    let Some(holder) = holder.filter(|holder| !ours.is_empty() && *holder != ours) else { return false };
+    let holder = seen.tags.present().and_then(|tags| tags.get(tag::HOLDER)).cloned();
+    elsewhere(draft, region, holder.as_ref())
+}
+
+/// Says so where another cluster holds a key.
+pub(super) fn elsewhere(draft: &mut Draft<'_>, region: &Region, holder: Option<&String>) -> bool {
+    let settings = &draft.pass.settings;
+    let Some(holder) = holder.filter(|holder| settings.is_held_elsewhere(Some(holder))) else { return false };
     let message = format!("The key is held by the cluster whose kube-system namespace has the uid {holder}.");
     let fix = format!("if that cluster is gone, run the operator with --take-over-from {holder}.");
     draft.stuck(ConditionType::KeysReady, Some(region), Reason::HeldByAnotherCluster, message, &fix);

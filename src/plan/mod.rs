@@ -27,9 +27,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::condition::ConditionType;
-use crate::domain::desired::{Desired, Object};
+use crate::domain::desired::{Desired, DesiredKey, Object};
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::id::{KeyArn, Region};
+use crate::domain::id::{KeyArn, Name, Region};
 use crate::domain::memory::{Looks, Memory, Subject};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed, Rotation};
@@ -38,7 +38,7 @@ use finding::Finding;
 use step::Step;
 
 /// The windows and counts that the operator is configured with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Settings {
     /// How long the outcome of a `CreateKey` is searched for before another attempt.
     pub create_settle: Span,
@@ -52,6 +52,8 @@ pub struct Settings {
     pub look_valid: Span,
     /// How long a repeatable write is not repeated because it may not be visible yet.
     pub repair_holdoff: Span,
+    /// Within what time a policy that we wrote has to be undone twice to be contested; then it is left alone for as long.
+    pub contest: Span,
     /// How far the clocks of the clouds may differ from ours.
     pub clock_skew: Span,
     /// Between looks at states.
@@ -64,6 +66,26 @@ pub struct Settings {
     pub poll: Span,
     /// The uid of the kube-system namespace: which cluster holds the keys.
     pub holder: String,
+    /// The uid of a cluster that is gone, and whose keys are taken over.
+    #[serde(default)]
+    pub take_over_from: Option<String>,
+    /// The namespaces whose keys may be managed with the operator's own AWS credentials; absent: all.
+    #[serde(default)]
+    pub ambient_namespaces: Option<Vec<Name>>,
+}
+
+impl Settings {
+    /// Whether a key with this holder tag is another cluster's.
+    pub(crate) fn is_held_elsewhere(&self, holder: Option<&String>) -> bool {
+        let Some(holder) = holder else { return false };
+        !self.holder.is_empty() && *holder != self.holder && self.take_over_from.as_ref() != Some(holder)
+    }
+
+    /// Whether AWS may be called as the spec wants it.
+    pub(crate) fn may_call_aws_for(&self, key: &DesiredKey) -> bool {
+        let ambient = |allowed: &Vec<Name>| allowed.contains(&key.object.namespace);
+        key.access.role_arn.is_some() || self.ambient_namespaces.as_ref().is_none_or(ambient)
+    }
 }
 
 impl Default for Settings {
@@ -75,18 +97,21 @@ impl Default for Settings {
             gate_spacing: Span::seconds(5),
             look_valid: Span::seconds(10),
             repair_holdoff: Span::seconds(120),
+            contest: Span::seconds(3600),
             clock_skew: Span::seconds(60),
             state_interval: Span::seconds(600),
             policy_interval: Span::seconds(3600),
             resync: Span::seconds(6 * 3600),
             poll: Span::seconds(5),
             holder: String::new(),
+            take_over_from: None,
+            ambient_namespaces: None,
         }
     }
 }
 
 /// What a decision needs beside the facts: the time, randomness, and the settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pass {
     /// Now.
     pub now: Moment,
@@ -98,7 +123,7 @@ pub struct Pass {
 }
 
 /// When to look again, and at how much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NextLook {
     /// After how long.
     pub after: Span,
@@ -110,7 +135,7 @@ pub struct NextLook {
 }
 
 /// What will be done, what a human should know, and when to look again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Plan {
     /// The effects, in order. A fault in one region keeps only that region's later steps from being done.
     pub steps: Vec<Step>,
@@ -137,7 +162,7 @@ impl Plan {
 }
 
 /// What status shows of a region.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RegionReport {
     /// The key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +173,9 @@ pub struct RegionReport {
     /// The alias that points at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
+    /// The hash of the meaning of the statements that are to be ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_wish: Option<String>,
     /// The hash of its policy's meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_hash: Option<String>,
@@ -178,7 +206,7 @@ pub struct RegionReport {
 }
 
 /// The gate of a region.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GateReport {
     /// Whether the region may be deployed to now.
     pub open: bool,
@@ -187,7 +215,7 @@ pub struct GateReport {
 }
 
 /// One check of a gate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Check {
     /// Its name.
     pub name: String,
@@ -198,7 +226,7 @@ pub struct Check {
 }
 
 /// What status shows of the database.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DatabaseReport {
     /// Its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]

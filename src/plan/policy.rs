@@ -5,6 +5,7 @@
 use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::{DesiredKey, DesiredRegion};
 use crate::domain::id::Region;
+use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{KeyFacts, RegionSeen};
 use crate::domain::policy::template::{administrators, grant, operator, root, user};
 use crate::domain::policy::{
@@ -17,6 +18,9 @@ use super::draft::Draft;
 use super::step::Step;
 
 const CONDITION: ConditionType = ConditionType::PoliciesReady;
+
+/// How many writes of ours have to be undone within the time that makes a contest before there is no other.
+const UNDONE: usize = 2;
 
 /// Why a policy cannot be written.
 pub(super) struct Problem {
@@ -119,7 +123,8 @@ pub(super) fn plan_region(
         }
     };
     let held = holds(key, region, text, &principals);
-    let Assessed { write: Some(write), remark: _ } = assessed else {
+    draft.report(region).policy_wish = Some(assessed.wish);
+    let Some(write) = assessed.write else {
         return match held {
             Ok(()) => {
                 let message = format!("The key policy holds what is declared.{}", assessed.remark);
@@ -139,6 +144,9 @@ pub(super) fn plan_region(
             }
         };
     };
+    if contested(draft, region, &write) {
+        return false;
+    }
     let step = Step::PutPolicy {
         region: region.clone(),
         key: facts.arn.clone(),
@@ -146,10 +154,11 @@ pub(super) fn plan_region(
         replaces: hash(text).unwrap_or_default(),
     };
     let planned = draft.repeatable(step);
+    let message = format!("Writing the key policy: {}.", write.sentences);
     if draft.memory.was_ready && held.is_ok() {
-        draft.healing(CONDITION, region, Reason::HealingPolicy, write.message);
+        draft.healing(CONDITION, region, Reason::HealingPolicy, message);
     } else if planned {
-        draft.working(CONDITION, Some(region), Reason::WritingPolicy, write.message);
+        draft.working(CONDITION, Some(region), Reason::WritingPolicy, message);
     } else {
         let message = "The key policy was written; AWS does not show it yet.".to_owned();
         draft.working(CONDITION, Some(region), Reason::PolicySettling, message);
@@ -179,8 +188,31 @@ fn principals(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, seen: &R
     }
 }
 
+/// Says so where what was written was undone again and again: then it is left alone for long, so that two tools that
+/// disagree do not fill the account's trail with each other's writes.
+fn contested(draft: &mut Draft<'_>, region: &Region, write: &Write) -> bool {
+    let wish = draft.report(region).policy_wish.clone();
+    let contest = draft.pass.settings.contest;
+    let writes = draft.memory.policy_writes.get(region).into_iter().flatten();
+    let undone: Vec<Moment> =
+        writes.filter(|w| Some(&w.wish) == wish.as_ref() && draft.now().since(w.at) < contest).map(|w| w.at).collect();
+    let Some(last) = undone.iter().max().filter(|_| undone.len() >= UNDONE) else { return false };
+    let left = Span(contest.0 - draft.now().since(*last).0);
+    let message = format!(
+        "The operator has written this key policy {} times within an hour, and each time somebody changed it again. Still to be done: {}.",
+        undone.len(),
+        write.sentences
+    );
+    let fix = "find who else writes it (CloudTrail, event PutKeyPolicy), and have them leave the statements whose Sid begins with \"cmk \" alone; the operator tries again within an hour, or as soon as the annotation cmk-operator.io/reconcile-requested-at changes.";
+    draft.stuck(CONDITION, Some(region), Reason::PolicyContested, message, fix);
+    draft.wait(left);
+    true
+}
+
 /// What there is to do about a policy.
 struct Assessed {
+    /// The hash of the meaning of the statements that are to be ours.
+    wish: String,
     /// The write that makes it hold everything; none where nothing differs.
     write: Option<Write>,
     /// What is to be told although nothing has to be written.
@@ -189,7 +221,8 @@ struct Assessed {
 
 struct Write {
     document: String,
-    message: String,
+    /// What it changes, in words.
+    sentences: String,
 }
 
 /// What there is to do, unless it may not be done.
@@ -206,6 +239,7 @@ fn assess(
         PolicyDocument::parse(text).map_err(|e| Problem::invalid(format!("The key's policy cannot be read: {e}")))?;
     let adopted = wish.key_arn.is_some();
     let authored = authored(&ground, key, region, adopted, principals)?;
+    let wish = PolicyHash::of_statements(authored.iter().map(|a| &a.statement), &ground.account).as_str().to_owned();
     let options = MergeOptions {
         remove_foreign: key.policy.remove_foreign && !adopted,
         remove_orphans: key.policy.remove_orphaned,
@@ -220,14 +254,14 @@ fn assess(
         let given_away = verdict.warnings.iter().filter(|p| matches!(p, Guarded::Risky(..)));
         let remark =
             freezes.chain(given_away).flat_map(|p| [" But ".to_owned(), p.to_string(), ".".to_owned()]).collect();
-        return Ok(Assessed { write: None, remark });
+        return Ok(Assessed { wish, write: None, remark });
     }
     if !verdict.refusals.is_empty() {
         return Err(Problem::guarded(&verdict.refusals));
     }
-    let sentences = diff(&observed, &merged.document, &ground.account);
-    let message = format!("Writing the key policy: {}.", sentences.join("; "));
-    Ok(Assessed { write: Some(Write { document: merged.document.render(), message }), remark: String::new() })
+    let sentences = diff(&observed, &merged.document, &ground.account).join("; ");
+    let write = Write { document: merged.document.render(), sentences };
+    Ok(Assessed { wish, write: Some(write), remark: String::new() })
 }
 
 /// Every statement that is ours.

@@ -26,6 +26,7 @@ pub(super) fn obstructed(draft: &mut Draft<'_>, region: &Region, seen: &RegionSe
         return false;
     }
     match &seen.registration {
+        Reading::Absent if rivalled(draft, desired, region) => return true,
         Reading::Absent => {}
         Reading::Present(arn) => {
             let arn = arn.clone();
@@ -153,7 +154,7 @@ fn absent(
         );
         return;
     }
-    if offered(draft, region, seen) {
+    if offered(draft, region, seen) || rivalled(draft, desired, region) {
         return;
     }
     if let Some(started_at) = memory.registering {
@@ -205,6 +206,25 @@ fn offered(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
     }
     if seen.offer.present().is_none() {
         not_seen(draft, region, &seen.offer);
+        return true;
+    }
+    false
+}
+
+/// Says so where an older object claims the registration, or may. Yields whether nothing can be done here.
+fn rivalled(draft: &mut Draft<'_>, desired: &DesiredKey, region: &Region) -> bool {
+    if let Some(older) = desired.rivals.older.get(region) {
+        let message =
+            format!("{} has one registration in {region}, and {older} has claimed it for longer.", desired.scope);
+        let fix = "delete one of the two, or take the region out of one.";
+        draft.stuck(CONDITION, Some(region), Reason::RegistrationSlotTaken, message, fix);
+        return true;
+    }
+    if desired.rivals.unknown {
+        let message =
+            "Waits until every CustomerKey was read once: an older one may claim the registration.".to_owned();
+        draft.working(CONDITION, Some(region), Reason::RegistrationWaits, message);
+        draft.poll();
         return true;
     }
     false

@@ -196,7 +196,11 @@ fn candidate(owner: &Owner, arn: &str, tags: &BTreeMap<String, String>) -> Resul
     if !belongs {
         return Ok(None);
     }
-    Ok(Some(Candidate { arn: key_arn(arn)?, nonce: tags.get(tag::NONCE).cloned() }))
+    Ok(Some(Candidate {
+        arn: key_arn(arn)?,
+        nonce: tags.get(tag::NONCE).cloned(),
+        holder: tags.get(tag::HOLDER).cloned(),
+    }))
 }
 
 fn key_arn(text: &str) -> Result<KeyArn, Fault> {

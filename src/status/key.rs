@@ -177,6 +177,7 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
         key,
         key_state,
         alias,
+        policy_wish: _,
         policy_hash,
         principals,
         registered,

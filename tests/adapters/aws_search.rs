@@ -27,7 +27,7 @@ fn arn(id: &str) -> String {
 }
 
 fn candidate(id: &str, nonce: Option<&str>) -> Candidate {
-    Candidate { arn: arn(id).parse::<KeyArn>().unwrap(), nonce: nonce.map(ToOwned::to_owned) }
+    Candidate { arn: arn(id).parse::<KeyArn>().unwrap(), nonce: nonce.map(ToOwned::to_owned), holder: None }
 }
 
 /// Our tags, in the words of KMS or of the tagging API.

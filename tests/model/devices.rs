@@ -23,7 +23,7 @@ pub(crate) trait Devices: Send + Sync {
     /// Changes what a pass saw.
     fn observed(&self, _who: Who, _observed: &mut Observed) {}
 
-    /// Whether a cluster's pass may do with what an earlier pass saw.
+    /// Whether a cluster's pass does with what an earlier pass saw of the keys.
     fn reuses_observation(&self) -> bool {
         false
     }

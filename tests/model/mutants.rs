@@ -157,7 +157,7 @@ fn without_the_read_back_of_the_registration() {
     });
 }
 
-/// A cluster's pass does with what an earlier pass saw.
+/// A cluster's pass does with what an earlier pass saw of the keys.
 struct OldNews;
 
 impl Devices for OldNews {

@@ -196,8 +196,8 @@ impl Node {
                 next.key = Arc::new(key);
             }
             Act::Unregister => {
-                self.world.true_registration(ORGANIZATION, KIND, REGIONS[0])?;
-                next.world.edit_astra_org(ORGANIZATION, |org| org.forget_registration(KIND, REGIONS[0]));
+                self.world.true_registration(ORGANIZATION, KIND, REGIONS[1])?;
+                next.world.edit_astra_org(ORGANIZATION, |org| org.forget_registration(KIND, REGIONS[1]));
             }
         }
         Some(next)

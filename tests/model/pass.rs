@@ -10,16 +10,14 @@ use cmk_operator::api::{CustomerKey, EncryptedCluster};
 use cmk_operator::clock::Clock;
 use cmk_operator::controller::context::Note;
 use cmk_operator::domain::desired::{Desired, LinkedKey};
-use cmk_operator::domain::id::tag;
+use cmk_operator::domain::id::{Region, tag};
 use cmk_operator::domain::memory::Memory;
 use cmk_operator::domain::moment::{Moment, Span};
-use cmk_operator::domain::observed::{Depth, KeyState, Observed};
+use cmk_operator::domain::observed::{Depth, KeyState, Observed, RegionSeen};
 use cmk_operator::domain::reading::Reading;
 use cmk_operator::execute::{Hands, execute};
 use cmk_operator::observe::observe;
-use cmk_operator::plan::check::check;
-use cmk_operator::plan::step::Step;
-use cmk_operator::plan::{Pass, decide};
+use cmk_operator::plan::Pass;
 use futures::FutureExt;
 
 use super::act::{Disturbance, Who};
@@ -41,7 +39,7 @@ struct Noted {
     /// The look that is due, where it is not a look at everything.
     due: Option<(Moment, Depth)>,
     /// Only where a device is out: what an earlier pass saw.
-    seen: Option<Box<Observed>>,
+    seen: Option<Box<BTreeMap<Region, RegionSeen>>>,
 }
 
 /// What happened in the present pass, for the judges.
@@ -61,6 +59,7 @@ impl Process {
             let memory = noted.memory();
             all.extend(memory.looks.values().map(|looks| looks.last + settings.gate_spacing));
             all.extend(memory.recent.values().map(|made| *made + settings.repair_holdoff));
+            all.extend(memory.policy_writes.values().flatten().map(|write| write.at + settings.contest));
             all.extend(noted.due.map(|(at, _)| at));
         }
         all
@@ -73,8 +72,7 @@ impl Process {
             print.write_i64(left);
             print.write_u8(depth);
             if let Some(seen) = seen {
-                print.moment(seen.at);
-                print.write(format!("{:?}", seen.regions).as_bytes());
+                print.write(format!("{seen:?}").as_bytes());
             }
         }
         for noted in &self.notes {
@@ -89,6 +87,13 @@ impl Process {
                 if now.since(*made) < settings.repair_holdoff {
                     print.write_u64(*effect);
                     print.moment(*made);
+                }
+            }
+            for (region, writes) in &memory.policy_writes {
+                region.hash(print);
+                for write in writes.iter().filter(|write| now.since(write.at) < settings.contest) {
+                    write.wish.hash(print);
+                    print.age(write.at, settings.contest.0);
                 }
             }
             if settings.resync > settings.state_interval {
@@ -161,18 +166,14 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
     let pass = Pass { now, nonce, settings: settings.clone() };
     let wire = Wire { lab, who: K::WHO };
 
-    let reused =
-        noted.seen.take().filter(|seen| K::WHO == Who::Cluster && now.since(seen.at) < settings.state_interval);
-    let mut observed = match &reused {
-        Some(seen) => Observed { at: now, ..(**seen).clone() },
-        None => ready(observe(&wire, &wire, &desired, &credentials, &memory, depth, &pass)),
-    };
-    let good = observed.regions.values().all(|seen| {
-        let noted = seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT));
-        noted && seen.registration.present().is_some()
-    });
-    if devices.reuses_observation() && good {
-        noted.seen = reused.or_else(|| Some(Box::new(observed.clone())));
+    let mut observed = ready(observe(&wire, &wire, &desired, &credentials, &memory, depth, &pass));
+    if devices.reuses_observation() && K::WHO == Who::Cluster {
+        let good = !observed.regions.is_empty() && observed.regions.values().all(is_registered_and_noted);
+        match &noted.seen {
+            Some(seen) => observed.regions.clone_from(seen),
+            None if good => noted.seen = Some(Box::new(observed.regions.clone())),
+            None => {}
+        }
     }
     devices.observed(K::WHO, &mut observed);
     if K::WHO == Who::Cluster && depth == Depth::Everything {
@@ -180,17 +181,13 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
     }
     lock(&lab.tape).observed = Some(observed.clone());
 
-    let mut plan = decide(&desired, &observed, &memory, &pass);
-    let looks = plan.looks.clone();
-    let checked = loop {
-        match check(&desired, &observed, &memory, &pass, plan) {
-            Ok(checked) => break checked,
-            Err(refused) => {
-                // Even where a plan may go unchecked, nothing can be executed that `check` refused: the step is left out.
-                lab.refused(&refused.to_string());
-                plan = decide(&desired, &observed, &memory, &pass);
-                plan.steps.clear();
-            }
+    let decision = lab.config.memo.decide(&desired, &observed, &memory, &pass);
+    let checked = match decision.as_ref() {
+        Ok(checked) => checked,
+        // A judge has noted it; nothing can be executed that `check` refused.
+        Err(refused) => {
+            lab.refused(&refused.to_string());
+            return false;
         }
     };
     let plan = checked.plan();
@@ -206,12 +203,11 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
         clock: lab,
         witness: &passing,
     };
-    let outcome = ready(execute(hands, &desired, &checked));
+    let outcome = ready(execute(hands, &desired, checked));
     if lab.is_dead() {
         return true;
     }
-    let effects: Vec<u64> = outcome.done.iter().filter(|s| s.is_outside()).map(Step::effect).collect();
-    noted.note.passed(depth, looks, &effects, now, settings.repair_holdoff);
+    noted.note.passed(depth, plan, &outcome.done, now, settings);
     if outcome.over {
         return false;
     }
@@ -233,6 +229,12 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
     let pause = noted.note.next(plan.next_look, now, Duration::from_secs(10), 0.5);
     noted.due = Some((now + Span::from(pause), plan.next_look.depth)).filter(|(_, depth)| *depth != Depth::Everything);
     false
+}
+
+/// Whether a gate could open on this look, if it were one of several.
+fn is_registered_and_noted(seen: &RegionSeen) -> bool {
+    let noted = seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT));
+    noted && seen.registration.present().is_some()
 }
 
 /// Counts what a cluster's pass saw of each region, apart from the planner's own count. A look that failed says nothing.

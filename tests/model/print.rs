@@ -15,14 +15,20 @@ const EPOCH: i64 = 1_000_000_000_000;
 /// them.
 #[derive(Clone, Copy)]
 pub(crate) struct Print {
-    now: i64,
+    /// What moments are taken relative to.
+    now: Option<i64>,
     one: u64,
     two: u64,
 }
 
 impl Print {
     pub(crate) fn new(now: Moment) -> Self {
-        Self { now: now.0, one: 0x9e37_79b9_7f4a_7c15, two: 0xc2b2_ae3d_27d4_eb4f }
+        Self { now: Some(now.0), ..Self::exact() }
+    }
+
+    /// One that takes every number and every moment as it is.
+    pub(crate) fn exact() -> Self {
+        Self { now: None, one: 0x9e37_79b9_7f4a_7c15, two: 0xc2b2_ae3d_27d4_eb4f }
     }
 
     fn mix(&mut self, word: u64) {
@@ -37,7 +43,8 @@ impl Print {
 
     /// A moment, by how long ago it is, up to a limit.
     pub(crate) fn age(&mut self, moment: Moment, most: i64) {
-        self.mix((self.now - moment.0).clamp(-most, most).cast_unsigned());
+        let ago = self.now.map_or(moment.0, |now| (now - moment.0).clamp(-most, most));
+        self.mix(ago.cast_unsigned());
     }
 
     pub(crate) fn finish128(&self) -> u128 {
@@ -55,7 +62,7 @@ impl Hasher for Print {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        if bytes.len() == 20 && bytes[19] == b'Z' {
+        if self.now.is_some() && bytes.len() == 20 && bytes[19] == b'Z' {
             if let Some(moment) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()) {
                 return self.moment(moment);
             }
@@ -77,7 +84,11 @@ impl Hasher for Print {
         self.mix(u64::from(value));
     }
 
-    fn write_u32(&mut self, _: u32) {}
+    fn write_u32(&mut self, value: u32) {
+        if self.now.is_none() {
+            self.mix(u64::from(value));
+        }
+    }
 
     fn write_u64(&mut self, value: u64) {
         self.mix(value);
@@ -92,7 +103,7 @@ impl Hasher for Print {
     }
 
     fn write_i64(&mut self, value: i64) {
-        if value > EPOCH {
+        if self.now.is_some() && value > EPOCH {
             self.moment(Moment(value));
         } else {
             self.mix(value.cast_unsigned());

@@ -16,6 +16,7 @@ use cmk_operator::sandbox::{self, ACCOUNT, ORGANIZATION, TOKEN, World};
 use serde_json::json;
 
 use super::devices::{AllThere, Devices};
+use super::memo::Memo;
 
 /// The primary region, and the one that is added.
 pub(crate) const REGIONS: [&str; 2] = ["eu-west-1", "us-east-1"];
@@ -99,6 +100,8 @@ pub(crate) struct Config {
     pub(crate) devices: Box<dyn Devices>,
     /// Invariants that are not judged, so that what they prevent can be seen.
     pub(crate) muted: &'static [&'static str],
+    /// The decisions made so far.
+    pub(crate) memo: Memo,
     /// States after which the exploration gives up.
     pub(crate) limit: usize,
 }
@@ -111,6 +114,7 @@ impl Config {
             menus: menus.to_vec(),
             devices: Box::new(AllThere),
             muted: &[],
+            memo: Memo::default(),
             limit: usize::MAX,
         }
     }
@@ -131,6 +135,7 @@ pub(crate) fn settings() -> Settings {
         gate_spacing: Span::seconds(5),
         look_valid: Span::seconds(10),
         repair_holdoff: Span::seconds(15),
+        contest: Span::seconds(40),
         clock_skew: Span::seconds(5),
         // Every pass looks at everything, as a pass that acts does. `glances` has the shallower ones.
         state_interval: Span::seconds(60),

@@ -7,7 +7,8 @@
 //! - `T-5s`, `T+2m`, `T-1h`, `T-30d` are moments; `k1` is the ARN of a key in the region that it stands under;
 //!   `33000 letters` is a long text; `NotLooked` and `fault <class>[/<cause>] <operation>` are unknown;
 //! - a policy is a map of statements by Sid; `ours use` is the Sid of the operator's own statement `use`;
-//! - `of-seen` is the hash of the policy that is seen, `as-seen` the fingerprint of what is seen.
+//! - `of-seen` is the hash of the policy that is seen, `as-seen` the fingerprint of what is seen, `as-planned` the hash of
+//!   the statements that are to be ours.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -245,8 +246,24 @@ fn finish(scene: &Value) -> Scene {
     let look = read(&blank);
     let plan = decide(&look.desired, &look.observed, &look.memory, &look.pass);
     replace(&mut scene, "fingerprint", "as-seen", |region| {
-        json!(Subject::try_from(region.to_owned()).ok().and_then(|subject| plan.looks.get(&subject)).map_or(0, |looks| looks.fingerprint))
+        json!(
+            Subject::try_from(region.to_owned())
+                .ok()
+                .and_then(|subject| plan.looks.get(&subject))
+                .map_or(0, |looks| looks.fingerprint)
+        )
     });
+    for (region, writes) in
+        scene["memory"].get_mut("policy_writes").and_then(Value::as_object_mut).into_iter().flatten()
+    {
+        let wish =
+            plan.regions.iter().find(|(name, _)| name.as_str() == region).and_then(|(_, r)| r.policy_wish.clone());
+        for write in writes.as_array_mut().into_iter().flatten() {
+            if write["wish"] == "as-planned" {
+                write["wish"] = json!(wish);
+            }
+        }
+    }
     read(&scene)
 }
 

@@ -121,7 +121,7 @@ fn belongs(tags: &Tags, owner: &Owner) -> bool {
 }
 
 fn candidate(arn: KeyArn, tags: &Tags) -> Candidate {
-    Candidate { arn, nonce: tags.get(tag::NONCE).cloned() }
+    Candidate { arn, nonce: tags.get(tag::NONCE).cloned(), holder: tags.get(tag::HOLDER).cloned() }
 }
 
 /// Reads the tags of every key of the region.

@@ -81,6 +81,14 @@ impl PolicyHash {
         &self.0
     }
 
+    /// The hash over some statements of a document, in any order.
+    pub(crate) fn of_statements<'a>(
+        statements: impl Iterator<Item = &'a Statement> + Clone,
+        account: &KeyAccount,
+    ) -> Self {
+        Self::over(&PolicyDocument::new(Vec::new()), statements, account)
+    }
+
     fn over<'a>(
         document: &PolicyDocument,
         statements: impl Iterator<Item = &'a Statement> + Clone,
