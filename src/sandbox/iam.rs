@@ -226,7 +226,7 @@ impl Iam {
             ServiceError::new(403, "AccessDenied", text)
         };
         let parts = arn_parts(&request.role_arn)
-            .ok_or_else(|| ServiceError::validation(format!("{} is invalid", request.role_arn)))?;
+            .ok_or_else(|| super::sts::invalid(format!("{} is invalid", request.role_arn)))?;
         let (account, resource) = (parts[4], parts[5]);
         let role = self.accounts.get(account).and_then(|all| all.get(resource)).ok_or_else(refused)?;
         let trust = role.trust.as_ref().ok_or_else(refused)?;

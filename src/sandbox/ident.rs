@@ -62,6 +62,11 @@ pub(super) fn mrk(seed: u64, n: u64) -> String {
     format!("mrk-{}", hex(&digest(seed, "mrk", n)[..16]))
 }
 
+/// The id of the key material behind a key id: 64 hex digits (KMS API reference, `CurrentKeyMaterialId`).
+pub(super) fn material(key_id: &str) -> String {
+    hex(&Sha256::digest(key_id))
+}
+
 /// A unique id of IAM: a four-letter prefix (`AROA`, `AIDA`, `ASIA`) and 17 letters or digits.
 pub(super) fn unique_id(prefix: &str, seed: u64, n: u64) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";

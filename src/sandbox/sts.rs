@@ -97,27 +97,33 @@ impl Sts<'_> {
     }
 }
 
+/// A parameter out of bounds, in the word of the Query protocol (STS API reference, "Common Error Types").
+pub(super) fn invalid(message: impl Into<String>) -> ServiceError {
+    ServiceError::aws("ValidationError", message)
+}
+
+/// The longest session of a role that is not set to allow more (STS API reference, `DurationSeconds` of
+/// `AssumeRole`); also the longest of a role that was assumed by a role.
+const LONGEST_SESSION_S: u32 = 3600;
+
 fn check(request: &AssumeRole) -> Result<(), ServiceError> {
     let word = |text: &str, extra: &str| {
         text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || "+=,.@-".contains(c) || extra.contains(c))
     };
     let name = &request.role_session_name;
     if !(2..=64).contains(&name.len()) || !word(name, "") {
-        return Err(ServiceError::validation(
-            "1 validation error detected: Value at 'roleSessionName' failed to satisfy constraint",
-        ));
+        return Err(invalid("1 validation error detected: Value at 'roleSessionName' failed to satisfy constraint"));
     }
     if let Some(id) = &request.external_id
         && (!(2..=1224).contains(&id.len()) || !word(id, ":/"))
     {
-        return Err(ServiceError::validation(
-            "1 validation error detected: Value at 'externalId' failed to satisfy constraint",
-        ));
+        return Err(invalid("1 validation error detected: Value at 'externalId' failed to satisfy constraint"));
     }
     if request.duration_seconds.is_some_and(|s| !(900..=43_200).contains(&s)) {
-        return Err(ServiceError::validation(
-            "1 validation error detected: Value at 'durationSeconds' failed to satisfy constraint",
-        ));
+        return Err(invalid("1 validation error detected: Value at 'durationSeconds' failed to satisfy constraint"));
+    }
+    if request.duration_seconds.is_some_and(|s| s > LONGEST_SESSION_S) {
+        return Err(invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role."));
     }
     Ok(())
 }

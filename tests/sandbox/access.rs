@@ -62,8 +62,8 @@ fn assume_role_checks_trust_and_external_id() {
         (&stranger, role, Some("cmk:prod:team"), "AccessDenied"),
         (&me, "arn:aws:iam::222222222222:role/keys", Some("cmk:prod:team"), "AccessDenied"),
         (&me, "arn:aws:iam::222222222222:user/somebody", None, "AccessDenied"),
-        (&me, "nonsense", None, "ValidationException"),
-        (&me, role, Some("bad id"), "ValidationException"),
+        (&me, "nonsense", None, "ValidationError"),
+        (&me, role, Some("bad id"), "ValidationError"),
     ] {
         let request = AssumeRole {
             role_arn: arn.into(),
@@ -79,6 +79,10 @@ fn assume_role_checks_trust_and_external_id() {
         external_id: Some("cmk:prod:team".into()),
         duration_seconds: Some(900),
     };
+    for (seconds, want) in [(899, "ValidationError"), (3600, "ok"), (3601, "ValidationError")] {
+        let request = AssumeRole { duration_seconds: Some(seconds), ..request.clone() };
+        assert_eq!(code(world.sts(&me, REGION).assume_role(&request)), want, "{seconds} s");
+    }
     let made = world.sts(&me, REGION).assume_role(&request).unwrap();
     let identity = world.identify(&made.access_key_id).unwrap();
     let shown = world.sts(&identity, REGION).get_caller_identity().unwrap();

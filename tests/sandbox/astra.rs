@@ -159,6 +159,20 @@ fn a_database_takes_the_key_registered_at_that_moment_or_none_for_ever() {
     assert_eq!(world.log().last().unwrap().note, Some("unencrypted"));
 }
 
+/// The spec writes `AWS`, the documentation of the vendor's Python client `aws`.
+#[test]
+fn the_provider_is_read_in_either_case_and_shown_in_upper_case() {
+    let mut world = world();
+    for (provider, want) in [("AWS", "ok"), ("aws", "ok"), ("gcp", "400")] {
+        let input = CreateDatabase { cloud_provider: provider.into(), ..database("serverless", REGION) };
+        let made = world.astra(TOKEN).create_database(&input);
+        if let Ok(id) = &made {
+            assert_eq!(world.astra(TOKEN).database(id).unwrap().info.cloud_provider, "AWS");
+        }
+        assert_eq!(code(made), want, "{provider}");
+    }
+}
+
 #[test]
 fn statuses_follow_the_clock() {
     let mut world = world();

@@ -70,8 +70,8 @@ fn key_in_state(n: usize) -> (World, &'static str, String) {
         }
         4 => {
             let made = world.kms(ACCOUNT, REGION).replicate_key(&replica).unwrap();
-            assert_eq!(made.key_state, KeyState::Creating);
-            return (world, "us-west-2", made.arn);
+            assert_eq!(made.metadata.key_state, KeyState::Creating);
+            return (world, "us-west-2", made.metadata.arn);
         }
         _ => {}
     }
@@ -92,6 +92,31 @@ fn rotation_is_reported_and_pauses_while_pending() {
     kms.cancel_key_deletion(&key).unwrap();
     assert_eq!(kms.describe_key(&key).unwrap().key_state, KeyState::Disabled);
     assert_eq!(kms.get_key_rotation_status(&key).unwrap().rotation_period_in_days, Some(100));
+}
+
+/// `RotationPeriodInDays` of `EnableKeyRotation`: "If no value is specified, the default value is 365 days."
+#[test]
+fn a_period_that_is_not_named_is_a_year() {
+    let mut world = world();
+    let key = new_key(&mut world);
+    let mut kms = world.kms(ACCOUNT, REGION);
+    kms.enable_key_rotation(&key, Some(100)).unwrap();
+    kms.enable_key_rotation(&key, None).unwrap();
+    assert_eq!(kms.get_key_rotation_status(&key).unwrap().rotation_period_in_days, Some(365));
+}
+
+#[test]
+fn a_spec_is_unknown_or_just_not_simulated() {
+    let mut world = world();
+    let mut kms = world.kms(ACCOUNT, REGION);
+    for (value, want) in [
+        ("SYMMETRIC_DEFAULT", "ok"),
+        ("RSA_2048", "UnsupportedOperationException"),
+        ("NONSENSE", "ValidationException"),
+    ] {
+        let input = CreateKey { key_spec: Some(value.into()), ..CreateKey::default() };
+        assert_eq!(code(kms.create_key(&input)), want, "{value}");
+    }
 }
 
 #[test]
@@ -121,6 +146,11 @@ fn a_primary_waits_for_its_replicas() {
     let replica =
         ReplicateKey { key_id: primary.arn.clone(), replica_region: "eu-west-1".into(), ..ReplicateKey::default() };
     let made = world.kms(ACCOUNT, REGION).replicate_key(&replica).unwrap();
+    assert_eq!(made.tags, replica.tags);
+    assert!(made.policy.contains("Enable IAM User Permissions"), "{}", made.policy);
+    let made = made.metadata;
+    assert_eq!(made.current_key_material_id, primary.current_key_material_id);
+    assert_eq!(made.current_key_material_id.len(), 64);
     assert_eq!(code(world.kms(ACCOUNT, REGION).replicate_key(&replica)), "AlreadyExistsException");
     let same = ReplicateKey { replica_region: REGION.into(), ..replica.clone() };
     assert_eq!(code(world.kms(ACCOUNT, REGION).replicate_key(&same)), "UnsupportedOperationException");

@@ -41,6 +41,19 @@ fn alias_names() {
 }
 
 #[test]
+fn a_name_points_at_a_key_and_not_at_a_name() {
+    let mut world = world();
+    let (one, other) = (new_key(&mut world), new_key(&mut world));
+    let mut kms = world.kms(ACCOUNT, REGION);
+    kms.create_alias("alias/a", &one).unwrap();
+    kms.create_alias("alias/b", &other).unwrap();
+    for name in ["alias/a", "arn:aws:kms:us-east-1:111111111111:alias/a"] {
+        assert_eq!(code(kms.create_alias("alias/c", name)), "ValidationException", "{name}");
+        assert_eq!(code(kms.update_alias("alias/b", name)), "ValidationException", "{name}");
+    }
+}
+
+#[test]
 fn alias_is_unique_per_region_and_fifty_per_key() {
     let mut world = world();
     let (one, other) = (new_key(&mut world), new_key(&mut world));

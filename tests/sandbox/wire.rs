@@ -280,6 +280,15 @@ async fn astra_from_nothing_to_active() {
     assert_eq!((&regions[0]["encrypted_with"], &regions[1]["encrypted_with"]), (&json!(arn), &Value::Null));
     assert_eq!(get("/v2/availableRegions").await.2.as_array().unwrap().len(), 6);
     assert_eq!(get("/v2/regions/serverless?region-type=all").await.2[0]["cloudProvider"], "AWS");
+    let locked = json!({"set_locked": {"org": ORGANIZATION, "region": "us-west-2", "locked": true}});
+    control(&running, Method::POST, "/world", locked).await;
+    for (path, count) in [
+        ("/v2/regions/serverless?region-type=all", 6),
+        ("/v2/regions/serverless?region-type=all&filter-by-org=disabled", 6),
+        ("/v2/regions/serverless?region-type=all&filter-by-org=enabled", 5),
+    ] {
+        assert_eq!(get(path).await.2.as_array().unwrap().len(), count, "{path}");
+    }
     assert_eq!(get("/v2/nothing").await.0, StatusCode::NOT_FOUND);
     running.shutdown().await;
 }

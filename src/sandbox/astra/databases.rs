@@ -162,7 +162,7 @@ impl Astra<'_> {
             let [spec] = regions else {
                 return Err(refused(400, "exactly one region can be added per call"));
             };
-            if spec.cloud_provider != "AWS" || spec.tier != database.asked.tier {
+            if !on_aws(&spec.cloud_provider) || spec.tier != database.asked.tier {
                 return Err(refused(400, "cloudProvider and tier must be those of the database"));
             }
             if state.open_region(&spec.region).is_none() {
@@ -237,11 +237,16 @@ impl Astra<'_> {
     }
 }
 
+/// Whether this is AWS: the spec writes it so, the vendor's own Python client in lower case.
+fn on_aws(provider: &str) -> bool {
+    provider.eq_ignore_ascii_case("AWS")
+}
+
 fn checked(org: &Org, input: &CreateDatabase) -> Result<DatabaseType, ServiceError> {
     if input.name.is_empty() || input.region.is_empty() {
         return Err(refused(400, "name and region are required"));
     }
-    if input.cloud_provider != "AWS" {
+    if !on_aws(&input.cloud_provider) {
         return Err(refused(400, format!("cloudProvider {} is not available", input.cloud_provider)));
     }
     let kind = kind_of(&input.tier).ok_or_else(|| refused(400, format!("unknown tier {}", input.tier)))?;

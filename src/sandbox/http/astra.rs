@@ -76,6 +76,14 @@ struct All {
     all: bool,
 }
 
+/// Query of the list of serverless regions.
+#[derive(serde::Deserialize)]
+struct RegionFilter {
+    /// `enabled`: only what the organization may use.
+    #[serde(rename = "filter-by-org")]
+    by_org: Option<String>,
+}
+
 fn route(astra: &mut Astra<'_>, parts: &Parts, body: &[u8]) -> Result<Good, Failure> {
     let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
     let kind = |classic: bool| {
@@ -101,7 +109,13 @@ fn route(astra: &mut Astra<'_>, parts: &Parts, body: &[u8]) -> Result<Good, Fail
             ok(json!(astra.accounts(kind(true), provider, region)?))
         }
         ("GET", ["v2", "availableRegions"]) => ok(available_regions(&astra.regions(kind(true))?)),
-        ("GET", ["v2", "regions", "serverless"]) => ok(serverless_regions(&astra.regions(kind(false))?)),
+        ("GET", ["v2", "regions", "serverless"]) => {
+            let filter = query::<RegionFilter>(parts)?;
+            let mut regions = astra.regions(kind(false))?;
+            // The vendor's own clients take the filtered list for what the organization may use, item by item.
+            regions.retain(|(_, open)| *open || filter.by_org.as_deref() != Some("enabled"));
+            ok(serverless_regions(&regions))
+        }
         _ => return databases(astra, parts, &path, body),
     })
 }

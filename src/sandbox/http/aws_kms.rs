@@ -73,7 +73,7 @@ pub(super) fn call(kms: &mut Kms<'_>, operation: &str, body: &[u8]) -> Result<Va
             result.map(done)?
         }
         "ReplicateKey" => {
-            json!({"ReplicaKeyMetadata": kms.replicate_key(&parse::<ReplicateKey>(body)?)?})
+            json!(kms.replicate_key(&parse::<ReplicateKey>(body)?)?)
         }
         "UpdatePrimaryRegion" => {
             let i: OnKey = parse(body)?;

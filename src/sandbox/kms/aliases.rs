@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::{Alias, Kms, KmsRegion, Needs, authorize, not_found, own_key_id, page, seconds};
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::fault::Access;
-use crate::sandbox::ident::kms_arn;
+use crate::sandbox::iam::Identity;
+use crate::sandbox::ident::{arn_parts, kms_arn};
 
 /// Aliases per key (KMS guide, "Resource quotas").
 const MOST_PER_KEY: usize = 50;
@@ -67,6 +68,15 @@ fn checked_name(name: &str) -> Result<(), ServiceError> {
     }
 }
 
+/// The id of the key that a name is to point at: a name can't point at another name.
+fn target_id<'k>(who: &Identity, region: &str, key: &'k str) -> Result<&'k str, ServiceError> {
+    let resource = arn_parts(key).map_or(key, |p| p[5]);
+    if resource.starts_with("alias/") {
+        return Err(ServiceError::validation("Aliases must refer to keys. Not aliases"));
+    }
+    own_key_id(who, region, key)
+}
+
 impl Kms<'_> {
     /// Points a new name at a key of this region. The name must be free.
     pub fn create_alias(&mut self, name: &str, key: &str) -> Result<(), Failure> {
@@ -74,7 +84,7 @@ impl Kms<'_> {
         let (who, region) = (self.who.clone(), self.region.clone());
         self.world.perform(call, |world, now_ms| {
             checked_name(name)?;
-            let id = own_key_id(&who, &region, key)?;
+            let id = target_id(&who, &region, key)?;
             let target = world.writable_key(&who, &region, id, "CreateAlias")?;
             world.link.touched = Some(target.arn.clone());
             let aliases = world.present(&who.account, &region).map(|r| &r.aliases);
@@ -109,7 +119,7 @@ impl Kms<'_> {
             let Some(old) = home.and_then(|r| r.aliases.get(name)).cloned() else {
                 return Err(not_found(format!("Alias {} is not found.", kms_arn(&who.account, &region, name))));
             };
-            let id = own_key_id(&who, &region, key)?;
+            let id = target_id(&who, &region, key)?;
             let target = world.writable_key(&who, &region, id, "UpdateAlias")?;
             if let Some(source) = home_key(world.present(&who.account, &region), &old.key_id) {
                 authorize(world, &source, &who, "UpdateAlias")?;

@@ -12,7 +12,7 @@ use super::{
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::fault::Access;
 use crate::sandbox::iam::Identity;
-use crate::sandbox::ident::{arn_parts, kms_arn, mrk, uuid};
+use crate::sandbox::ident::{arn_parts, kms_arn, material, mrk, uuid};
 use crate::sandbox::policy;
 use crate::sandbox::world::World;
 
@@ -81,6 +81,8 @@ pub struct KeyMetadata {
     pub key_manager: &'static str,
     /// Always `SYMMETRIC_DEFAULT`.
     pub encryption_algorithms: [&'static str; 1],
+    /// 64 hex digits, the same in all regions of a multi-Region key. It stays: rotation is simulated as dates only.
+    pub current_key_material_id: String,
 }
 
 /// `MultiRegionConfiguration`.
@@ -231,6 +233,44 @@ fn foreign_name<'k>(who: &Identity, region: &str, key: &'k str) -> Result<(Ident
     }
 }
 
+/// Values of the API reference of `CreateKey`; the first is the one that is simulated, and the default.
+const KEY_SPECS: [&str; 17] = [
+    "SYMMETRIC_DEFAULT",
+    "RSA_2048",
+    "RSA_3072",
+    "RSA_4096",
+    "ECC_NIST_P256",
+    "ECC_NIST_P384",
+    "ECC_NIST_P521",
+    "ECC_SECG_P256K1",
+    "ECC_NIST_EDWARDS25519",
+    "HMAC_224",
+    "HMAC_256",
+    "HMAC_384",
+    "HMAC_512",
+    "SM2",
+    "ML_DSA_44",
+    "ML_DSA_65",
+    "ML_DSA_87",
+];
+const KEY_USAGES: [&str; 4] = ["ENCRYPT_DECRYPT", "SIGN_VERIFY", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT"];
+const ORIGINS: [&str; 4] = ["AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"];
+
+/// Refuses what KMS does not know, and what it knows and this does not.
+fn simulated(name: &str, asked: Option<&str>, known: &[&str]) -> Result<(), ServiceError> {
+    match asked {
+        None => Ok(()),
+        Some(value) if known.first() == Some(&value) => Ok(()),
+        Some(value) if known.contains(&value) => Err(ServiceError::aws(
+            "UnsupportedOperationException",
+            "the sandbox knows symmetric encryption keys of origin AWS_KMS only",
+        )),
+        Some(value) => Err(ServiceError::validation(format!(
+            "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: Member must satisfy enum value set"
+        ))),
+    }
+}
+
 fn checked_description(text: &str) -> Result<String, ServiceError> {
     if text.chars().count() > 8192 {
         return Err(ServiceError::validation(
@@ -242,16 +282,9 @@ fn checked_description(text: &str) -> Result<String, ServiceError> {
 
 impl World {
     fn new_key(&mut self, who: &Identity, region: &str, input: &CreateKey) -> Result<Key, ServiceError> {
-        let only = |what: &Option<String>, known: &str| what.as_deref().is_none_or(|w| w == known);
-        if !only(&input.key_spec, "SYMMETRIC_DEFAULT")
-            || !only(&input.key_usage, "ENCRYPT_DECRYPT")
-            || !only(&input.origin, "AWS_KMS")
-        {
-            return Err(ServiceError::aws(
-                "UnsupportedOperationException",
-                "the sandbox knows symmetric encryption keys of origin AWS_KMS only",
-            ));
-        }
+        simulated("keySpec", input.key_spec.as_deref(), &KEY_SPECS)?;
+        simulated("keyUsage", input.key_usage.as_deref(), &KEY_USAGES)?;
+        simulated("origin", input.origin.as_deref(), &ORIGINS)?;
         let description = checked_description(input.description.as_deref().unwrap_or_default())?;
         let tags = checked_tags(&BTreeMap::new(), &input.tags)?;
         let held = self.present(&who.account, region).map_or(0, |r| r.keys.len());
@@ -322,6 +355,7 @@ impl World {
             origin: "AWS_KMS",
             key_manager: "CUSTOMER",
             encryption_algorithms: ["SYMMETRIC_DEFAULT"],
+            current_key_material_id: material(&key.id),
         }
     }
 }

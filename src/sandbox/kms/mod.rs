@@ -19,7 +19,7 @@ pub(super) use alias_index::Alias;
 pub use aliases::{AliasEntry, AliasPage};
 pub use deletion::ScheduledDeletion;
 pub use keys::{CreateKey, KeyEntry, KeyMetadata, KeyPage, MultiRegionKey, MultiRegionView};
-pub use multi_region::ReplicateKey;
+pub use multi_region::{ReplicateKey, Replicated};
 pub use rotation::RotationStatus;
 pub use store::KeyState;
 pub(super) use store::{Key, KmsRegion};

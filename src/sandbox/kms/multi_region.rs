@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::tags::{Tag, checked_tags};
 use super::{Key, KeyMetadata, KeyState, Kms, Needs, authorize, find, invalid_arn, own_key_id};
@@ -31,13 +31,27 @@ pub struct ReplicateKey {
     pub bypass_policy_lockout_safety_check: bool,
 }
 
+/// Answer of `ReplicateKey`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Replicated {
+    /// The replica.
+    #[serde(rename = "ReplicaKeyMetadata")]
+    pub metadata: KeyMetadata,
+    /// Its policy, as `GetKeyPolicy` shows it.
+    #[serde(rename = "ReplicaPolicy")]
+    pub policy: String,
+    /// Its tags, sorted by key.
+    #[serde(rename = "ReplicaTags")]
+    pub tags: Vec<Tag>,
+}
+
 fn unsupported(text: &str) -> ServiceError {
     ServiceError::aws("UnsupportedOperationException", text)
 }
 
 impl Kms<'_> {
     /// Makes a replica of a primary in another region. Safe to repeat: a second one is refused.
-    pub fn replicate_key(&mut self, input: &ReplicateKey) -> Result<KeyMetadata, Failure> {
+    pub fn replicate_key(&mut self, input: &ReplicateKey) -> Result<Replicated, Failure> {
         let call = self.call("ReplicateKey", Access::Write, &input.key_id);
         let (who, region) = (self.who.clone(), self.region.clone());
         self.world.perform(call, |world, _| {
@@ -47,7 +61,11 @@ impl Kms<'_> {
             let replica = world.new_replica(&who, &primary, input)?;
             world.link.touched = Some(replica.arn.clone());
             world.store(replica.clone());
-            Ok(world.metadata(&replica))
+            Ok(Replicated {
+                metadata: world.metadata(&replica),
+                policy: replica.policy.render(&world.iam),
+                tags: replica.tags.iter().map(|(key, value)| Tag::new(key, value)).collect(),
+            })
         })
     }
 

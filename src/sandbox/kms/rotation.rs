@@ -32,10 +32,11 @@ pub struct RotationStatus {
 }
 
 impl Kms<'_> {
-    /// Switches rotation on, or changes its period (90 to 2560 days; default 365, or what it was).
+    /// Switches rotation on, or changes its period (90 to 2560 days). One that is not named is 365, whatever it was
+    /// (KMS API reference, `RotationPeriodInDays` of `EnableKeyRotation`).
     pub fn enable_key_rotation(&mut self, key: &str, period_days: Option<i32>) -> Result<(), Failure> {
         self.alter("EnableKeyRotation", key, Needs::Enabled, |world, key| {
-            let period_days = period_days.or(key.rotation.as_ref().map(|r| r.period_days)).unwrap_or(365);
+            let period_days = period_days.unwrap_or(365);
             if !(90..=2560).contains(&period_days) {
                 let text = format!("1 validation error detected: Value '{period_days}' at 'rotationPeriodInDays' failed to satisfy constraint: Member must be between 90 and 2560");
                 return Err(ServiceError::validation(text));
