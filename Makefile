@@ -1,16 +1,20 @@
-# Two commands matter: `make demo` shows it, `make test` proves it. Both need Rust and Go, nothing else.
+# Two commands matter: `make demo` shows it, `make test` proves it. Both need Rust and Go, `make test` also Python 3.10.
 
 CONTROLPLANE := target/controlplane/controlplane
+WITNESS := target/witness/venv
+# The vendor's own spec of Astra's API; it is not part of this project.
+ASTRA_SPEC ?= ../shared/specs/astra.yaml
 
-.PHONY: demo test model controlplane crds docs lint deny
+.PHONY: demo test model controlplane crds docs lint deny witness witness-venv witness-pins spec-check
 
 demo: controlplane
 	@echo "Building the operator with its sandbox (about 4 minutes the first time on 2 cores, seconds after that)."
 	cargo build --locked --features sandbox
 	target/debug/cmk-operator demo $(DEMO_FLAGS)
 
-test: controlplane lint
+test: controlplane lint witness-venv
 	cargo test --locked --features sandbox
+	$(MAKE) --no-print-directory witness
 
 # The long explorations of the model, optimised (a build of its own, about 5 minutes the first time on 2 cores).
 model:
@@ -18,6 +22,24 @@ model:
 
 controlplane:
 	tests/controlplane/build.sh $(CONTROLPLANE)
+
+# The simulated clouds against simulators of AWS that others wrote, and against the vendor's own client. About a minute.
+witness: witness-venv
+	cargo build --locked --features sandbox
+	$(WITNESS)/bin/python tests/witness/run.py --binary target/debug/cmk-operator
+
+# Needs Python 3.10 and a package index; does nothing when the pinned versions are there.
+witness-venv:
+	@tests/witness/install.sh $(WITNESS)
+
+# Needs uv: renews the hashes of the pinned versions after a change of requirements.in.
+witness-pins:
+	cd tests/witness && uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
+	  --no-annotate --no-emit-index-url requirements.in -o requirements.txt
+
+# For those who have the vendor's spec: compares tests/witness/astra-contract.yaml with it.
+spec-check: witness-venv
+	$(WITNESS)/bin/python tests/witness/spec_check.py $(ASTRA_SPEC)
 
 # The CRDs are generated from src/api; a test fails when the files are stale.
 crds:
