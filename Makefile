@@ -26,6 +26,7 @@ controlplane:
 # The simulated clouds against simulators of AWS that others wrote, and against the vendor's own client. About a minute.
 witness: witness-venv
 	cargo build --locked --features sandbox
+	$(WITNESS)/bin/python tests/witness/test_checks.py
 	$(WITNESS)/bin/python tests/witness/run.py --binary target/debug/cmk-operator
 
 # Needs Python 3.10 and a package index; does nothing when the pinned versions are there.

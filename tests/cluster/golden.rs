@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::scene::{ORGANIZATION, Scene, find};
 
 /// The policy of a key with the parts that differ from scene to scene made equal: the hash in statement ids.
-fn comparable(policy: &Value) -> Value {
+pub fn comparable(policy: &Value) -> Value {
     let mut policy = policy.clone();
     for statement in policy["Statement"].as_array_mut().unwrap() {
         let sid = statement["Sid"].as_str().unwrap().to_owned();
@@ -14,6 +14,12 @@ fn comparable(policy: &Value) -> Value {
         statement["Sid"] = json!(format!("cmk HASH{label}"));
     }
     policy
+}
+
+/// A golden policy; null if there is no such file.
+pub fn expected(golden: &str) -> Value {
+    let path = format!("{}/tests/cluster/golden/{golden}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(&path).unwrap_or_default()).unwrap_or_default()
 }
 
 /// Brings one region of a kind of database to its end and compares its policy with the golden one.
@@ -36,9 +42,7 @@ async fn check(database_type: &str, tier: &str, golden: &str) {
     let (key, _) = scene.all_ready().await;
     let arn = key["status"]["regions"][0]["keyArn"].as_str().unwrap();
     let policy = comparable(&scene.state().await["keys"][arn]["policy"]);
-    let path = format!("{}/tests/cluster/golden/{golden}", env!("CARGO_MANIFEST_DIR"));
-    let expected: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap_or_default()).unwrap_or_default();
-    assert_eq!(policy, expected, "{golden} is not the policy that came out:\n{policy:#}");
+    assert_eq!(policy, expected(golden), "{golden} is not the policy that came out:\n{policy:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,3 +23,4 @@ mod refusals;
 mod schema;
 mod steady;
 mod tenancy;
+mod witness;

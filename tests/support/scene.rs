@@ -41,6 +41,8 @@ pub struct Scene {
     pub dir: tempfile::TempDir,
     /// More arguments for the operator, such as the crash switch.
     pub extra: Vec<String>,
+    /// Environment of the operator that differs from the usual.
+    pub env: Vec<(&'static str, String)>,
     pub watched: Vec<String>,
     operator: Option<Child>,
     starts: u32,
@@ -81,6 +83,7 @@ impl Scene {
             http: reqwest::Client::new(),
             dir: tempfile::tempdir().unwrap(),
             extra: Vec::new(),
+            env: Vec::new(),
             operator: None,
             starts: 0,
             _sandbox: sandbox,
@@ -132,6 +135,7 @@ impl Scene {
             .env("AWS_SECRET_ACCESS_KEY", "sandbox")
             .env("AWS_REGION", "us-east-1")
             .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(self.env.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -1,0 +1,141 @@
+"""The checks themselves: each refuses what it is there to refuse."""
+
+import json
+import unittest
+
+import compare
+import contract
+import sequence
+import spec_check
+
+ORG = "5a9db0c5-0000-4000-8000-000000000001"
+ARN = "arn:aws:kms:us-east-1:111111111111:key/11111111-2222-4333-8444-555555555555"
+
+
+def exchange(method="GET", path="/v2/currentOrg", status=200, answered='{"id":"%s"}' % ORG, sent="", **more):
+    usual = {"bearer": True, "sent_type": "application/json" if sent else None, "headers": {}}
+    one = {"method": method, "path": path, "status": status, "answered": answered, "sent": sent}
+    return {**usual, **one, **more}
+
+
+def created(**changes):
+    body = {"name": "db", "cloudProvider": "AWS", "tier": "D10", "capacityUnits": 1, "region": "us-east-1", **changes}
+    sent = json.dumps({k: v for k, v in body.items() if v is not None})
+    return exchange("POST", "/v2/databases", 201, "", sent, headers={"location": ORG})
+
+
+class TheContract(unittest.TestCase):
+    def setUp(self):
+        self.table = contract.Table()
+
+    def test_what_keeps_to_it(self):
+        key = json.dumps({"orgId": ORG, "aws": {"keyID": ARN, "region": "us-east-1"}})
+        for one in [
+            exchange(),
+            created(),
+            created(keyspace="ks"),
+            exchange("POST", "/v2/kms/classic", 201, "", key),
+            exchange("GET", "/v2/kms/provider/aws/region/us-east-1", answered=key),
+            exchange("GET", "/v2/databases?include=nonterminated&limit=100", answered="[]"),
+            exchange("GET", f"/v2/databases/{ORG}", 404, '{"errors":[{"ID":404,"message":"none"}]}'),
+        ]:
+            self.assertEqual(self.table.exchange(one)[1], [], one)
+
+    def test_what_does_not(self):
+        for wrong, one in [
+            ("no such call", exchange(path="/v2/nothing")),
+            ("no such call", exchange(method="DELETE")),
+            ("no bearer token", exchange(bearer=False)),
+            ("lacks id", exchange(answered="{}")),
+            ("nobody knows", exchange(answered='{"id":"%s","more":1}' % ORG)),
+            ("not of type uuid", exchange(answered='{"id":"me"}')),
+            ("the status 418", exchange(status=418)),
+            ("lacks errors", exchange(status=404, answered="{}")),
+            ("a body is sent", exchange(sent="{}")),
+            ("lacks name", created(name=None)),
+            ("not one of", created(tier="nonsense")),
+            ("not of type integer", created(capacityUnits="1")),
+            ("out of bounds", created(capacityUnits=101)),
+            ("nobody knows", created(key=ARN)),
+            ("sent as text/plain", {**created(), "sent_type": "text/plain"}),
+            ("header location", {**created(), "headers": {}}),
+            ("has a body", {**created(), "answered": "{}"}),
+            ("the query has more", exchange(path="/v2/databases?more=1", answered="[]")),
+            ("out of bounds", exchange(path="/v2/databases?limit=101", answered="[]")),
+        ]:
+            problems = self.table.exchange(one)[1]
+            self.assertTrue(any(wrong in p for p in problems), (wrong, one, problems))
+
+    def test_a_run_that_is_not_whole(self):
+        _, problems = contract.judge([exchange()], whole=True)
+        self.assertTrue(any("did not: create a database" in p for p in problems), problems)
+        end = exchange("GET", "/v2/kms", answered="[]")
+        _, problems = contract.judge([end], whole=True)
+        self.assertTrue(any("and did: all keys" in p for p in problems), problems)
+
+
+class TheSpec(unittest.TestCase):
+    """The comparison with a spec, on a small one."""
+
+    def problems(self, call, operation, path="/x"):
+        table = contract.Table()
+        check = spec_check.Check({"paths": {path: {"get": operation}}}, table)
+        usual = {"method": "GET", "path": "/x", "source": "spec", "errors": [], "answers": {}}
+        check.call("x", {**usual, **call})
+        return check.problems
+
+    def answer(self, schema):
+        return {"responses": {"200": {"content": {"application/json": {"schema": schema}}}}}
+
+    def test_agreement_and_disagreement(self):
+        ours = {"answers": {200: {"object": {"a": "integer"}}}}
+        good = {"properties": {"a": {"type": "integer"}}, "type": "object"}
+        self.assertEqual(self.problems(ours, self.answer(good)), [])
+        for wrong, call, operation in [
+            ("in the spec", ours, self.answer({"properties": {"a": {"type": "string"}}})),
+            ("no such field", ours, self.answer({"properties": {}})),
+            ("requires it", ours, self.answer({**good, "required": ["b"]})),
+            ("no answer 200", ours, {"responses": {}}),
+            ("has a body", {**ours, "body": {"object": {}}}, self.answer(good)),
+            ("the query has q", {**ours, "query": {"q": "string"}}, self.answer(good)),
+            ("although the table says", {**ours, "not_in_spec": {200: "why"}}, self.answer(good)),
+            ("is in the spec now", {**ours, "source": "guide"}, self.answer(good)),
+        ]:
+            problems = self.problems(call, operation)
+            self.assertTrue(any(wrong in p for p in problems), (wrong, problems))
+        self.assertTrue(self.problems(ours, self.answer(good), path="/y"))
+
+
+class TheComparison(unittest.TestCase):
+    OK = {"status": 200, "code": "ok", "answer": {}}
+    NO = {"status": 400, "code": "NotFoundException", "message": "gone"}
+
+    def found(self, *steps):
+        calls = [{"call": call} for call, _, _ in steps]
+        return compare.sequence("moto", calls, [a for _, a, _ in steps], [b for _, _, b in steps], "s")
+
+    def test_codes_statuses_and_answers(self):
+        equal, count = self.found(("kms.describe_key", self.OK, dict(self.OK)))
+        self.assertEqual((equal, count), ([], 1))
+        for a, b in [
+            (self.OK, self.NO),
+            (self.NO, {**self.NO, "code": "Other"}),
+            (self.NO, {**self.NO, "status": 403}),
+            (self.OK, {**self.OK, "answer": {"a": 1}}),
+            ({**self.OK, "answer": {"a": [1]}}, {**self.OK, "answer": {"a": [1, 2]}}),
+        ]:
+            self.assertEqual(len(self.found(("kms.describe_key", a, b))[0]), 1, (a, b))
+
+    def test_after_a_write_on_one_side_nothing_is_compared(self):
+        rest = ("kms.describe_key", self.OK, self.NO)
+        self.assertEqual(self.found(("kms.enable_key", self.NO, self.OK), rest)[1], 1)
+        self.assertEqual(self.found(("kms.describe_key", self.NO, self.OK), rest)[1], 2)
+        self.assertTrue(sequence.READS.search(".sts.assume_role") and not sequence.READS.search(".kms.enable_key"))
+
+    def test_the_star_is_the_only_sign(self):
+        self.assertTrue(compare.like("Aliases[].CreationDate", "Aliases[].*Date"))
+        self.assertFalse(compare.like("AliasesX", "Aliases?"))
+
+
+if __name__ == "__main__":
+    unittest.main()
