@@ -14,7 +14,6 @@ demo: controlplane
 
 test: controlplane lint witness-venv
 	cargo test --locked --features sandbox
-	$(MAKE) --no-print-directory witness
 
 # The long explorations of the model, optimised (a build of its own, about 5 minutes the first time on 2 cores).
 model:
@@ -25,9 +24,7 @@ controlplane:
 
 # The simulated clouds against simulators of AWS that others wrote, and against the vendor's own client. About a minute.
 witness: witness-venv
-	cargo build --locked --features sandbox
-	$(WITNESS)/bin/python tests/witness/test_checks.py
-	$(WITNESS)/bin/python tests/witness/run.py --binary target/debug/cmk-operator
+	cargo test --locked --features sandbox --test witness -- --nocapture
 
 # Needs Python 3.10 and a package index; does nothing when the pinned versions are there.
 witness-venv:

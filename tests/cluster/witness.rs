@@ -1,6 +1,5 @@
 //! The chain with an AWS that others wrote, and what goes over the wire to Astra, checked against a contract.
 
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use aws_config::{BehaviorVersion, Region};
@@ -10,6 +9,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::golden;
+use crate::support::python::{program, python};
 use crate::support::scene::{ACCOUNT, ORGANIZATION, Scene};
 
 const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
@@ -34,17 +34,6 @@ const NEEDED: [&str; 12] = [
 struct Helper {
     says: Value,
     _child: Child,
-}
-
-/// The Python that has the witnesses.
-fn python() -> PathBuf {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/witness/venv/bin/python");
-    assert!(python.exists(), "{} is missing: run `make witness-venv` (needs Python 3.10)", python.display());
-    python
-}
-
-fn program(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/witness").join(name)
 }
 
 impl Helper {

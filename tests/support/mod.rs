@@ -15,6 +15,7 @@
 )]
 
 pub mod controlplane;
+pub mod python;
 pub mod scene;
 
 use std::time::Duration;
