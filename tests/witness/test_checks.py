@@ -5,6 +5,7 @@ import unittest
 
 import compare
 import contract
+import run
 import sequence
 import spec_check
 
@@ -131,6 +132,26 @@ class TheComparison(unittest.TestCase):
         self.assertEqual(self.found(("kms.enable_key", self.NO, self.OK), rest)[1], 1)
         self.assertEqual(self.found(("kms.describe_key", self.NO, self.OK), rest)[1], 2)
         self.assertTrue(sequence.READS.search(".sts.assume_role") and not sequence.READS.search(".kms.enable_key"))
+
+    def test_the_table_is_neither_too_short_nor_too_long(self):
+        sequences = [{"name": "s", "steps": [{"call": "kms.enable_key"}]}]
+        results = {"sandbox": [[self.NO]], "moto": [[self.OK]], "ministack": [[self.NO]]}
+
+        def entry(witness):
+            return compare.Entry(
+                1, [witness], ["kms.enable_key"], "outcome", "NotFoundException", "ok", "gone", "sandbox", "", ""
+            )
+
+        for entries, wrong in [
+            ([entry("moto")], []),
+            ([], ["not listed"]),
+            ([entry("moto"), entry("ministack")], ["does not occur any more with ministack"]),
+            ([entry("ministack")], ["not listed", "does not occur any more with ministack"]),
+        ]:
+            complaints, _ = run.judge(sequences, results, entries, show=False)
+            self.assertEqual(len(complaints), len(wrong), complaints)
+            for text, complaint in zip(wrong, complaints):
+                self.assertIn(text, complaint)
 
     def test_the_star_is_the_only_sign(self):
         self.assertTrue(compare.like("Aliases[].CreationDate", "Aliases[].*Date"))
