@@ -27,6 +27,12 @@ func main() {
 			os.Args = os.Args[1:] // kubectl looks for itself in os.Args[0]
 			runKubectl()
 			return
+		case kstatusCommand:
+			if err := runKstatus(os.Stdin, os.Stdout); err != nil {
+				fmt.Fprintln(os.Stderr, "kstatus:", err)
+				os.Exit(1)
+			}
+			return
 		case controllerManagerCommand:
 			os.Exit(runControllerManager())
 		}
@@ -38,7 +44,7 @@ func main() {
 func runServe(args []string) int {
 	flags := flag.NewFlagSet("controlplane", flag.ContinueOnError)
 	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), "Usage: controlplane --dir DIR [--stop-with-stdin]\n       controlplane kubectl ARGS...\n\n")
+		fmt.Fprint(flags.Output(), "Usage: controlplane --dir DIR [--stop-with-stdin]\n       controlplane kubectl ARGS...\n       controlplane kstatus < OBJECTS\n\n")
 		flags.PrintDefaults()
 	}
 	dir := flags.String("dir", "", "`directory` for data, certificates, logs and the kubeconfig; made if missing")
