@@ -99,8 +99,10 @@ pub fn verdict(lease: &LeaseSpec, me: &str, now: Moment, unchanged_for: Duration
 /// Where the process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Not elected yet.
+    /// Not elected, and not sure that anybody is.
     Waiting,
+    /// Somebody else is elected, as was seen at the last look.
+    StandingBy,
     /// Elected; whether it may act right now is for [`Leadership::may_act`] to say.
     Leading,
     /// Was elected and is no more: for this process it is over.
@@ -147,6 +149,18 @@ impl Leadership {
     pub async fn reaches(&self, standing: Standing) {
         // An error means that the sender is gone, and that is `self`.
         let _ = self.standing.subscribe().wait_for(|now| *now == standing).await;
+    }
+
+    /// Returns once the process stands elsewhere than there, and where.
+    pub async fn leaves(&self, standing: Standing) -> Standing {
+        let mut watched = self.standing.subscribe();
+        // As above.
+        watched.wait_for(|now| *now != standing).await.map_or(standing, |now| *now)
+    }
+
+    /// What the last look at the lease of somebody else was worth.
+    fn yields(&self, standing: Standing) {
+        self.standing.send_if_modified(|now| std::mem::replace(now, standing) != standing);
     }
 
     fn renewed(&self, sent_ms: i64, act_within: Duration) {

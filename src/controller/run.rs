@@ -81,7 +81,7 @@ pub async fn run<A: KeyService + 'static, U: Upstream + 'static>(
 ) -> Exit {
     let (stopping, stopped) = watch::channel(false);
     let readiness = Arc::new(Readiness::default());
-    for name in ["crds", "leadership", "customerkeys", "encryptedclusters"] {
+    for name in ["crds", "leadership"].map(str::to_owned).into_iter().chain(listings(&parts.namespaces)) {
         readiness.missing(name, "not there yet");
     }
     let options = queue::Options {
@@ -194,8 +194,7 @@ async fn work<A: KeyService + 'static, U: Upstream + 'static>(
 ) {
     let prepared = async {
         crds_served(&context.client, readiness).await;
-        context.leadership.reaches(Standing::Leading).await;
-        readiness.met("leadership");
+        lead(&context.leadership, readiness, &listings(&namespaces)).await;
         cluster_uid(&context.client).await
     };
     let holder = tokio::select! {
@@ -216,15 +215,15 @@ async fn work<A: KeyService + 'static, U: Upstream + 'static>(
             keys.0.clone(),
             move |news| told.heard(news, &listed),
             Arc::clone(readiness),
-            "customerkeys",
+            listing("customerkeys", namespace.as_deref()),
         );
         let of_clusters = watch::<EncryptedCluster>(
             client,
-            namespace,
+            namespace.clone(),
             clusters.0.clone(),
             |_| {},
             Arc::clone(readiness),
-            "encryptedclusters",
+            listing("encryptedclusters", namespace.as_deref()),
         );
         [of_keys.boxed(), of_clusters.boxed()]
     });
@@ -254,6 +253,38 @@ async fn work<A: KeyService + 'static, U: Upstream + 'static>(
     let (ended, ()) = futures::join!(passes, watching);
     for aborted in ended.into_iter().flat_map(|ended| ended.aborted) {
         warn!(namespace = aborted.0, name = aborted.1, "the pass was aborted by the stop");
+    }
+}
+
+/// What readiness calls a first listing.
+fn listing(kind: &str, namespace: Option<&str>) -> String {
+    namespace.map_or_else(|| kind.to_owned(), |namespace| format!("{kind} in {namespace}"))
+}
+
+/// Every first listing that readiness waits for.
+fn listings(namespaces: &[String]) -> Vec<String> {
+    let kinds = ["customerkeys", "encryptedclusters"];
+    if namespaces.is_empty() {
+        return kinds.map(str::to_owned).to_vec();
+    }
+    kinds.iter().flat_map(|kind| namespaces.iter().map(|namespace| listing(kind, Some(namespace)))).collect()
+}
+
+/// Waits for leadership, and tells whether this replica stands by as it should or can't even see who leads.
+async fn lead(leadership: &Leadership, readiness: &Readiness, listings: &[String]) {
+    let mut standing = leadership.standing();
+    while standing != Standing::Leading {
+        for name in listings.iter().map(String::as_str).chain(["leadership"]) {
+            match standing {
+                Standing::StandingBy => readiness.standing_by(name, "another replica leads"),
+                _ => readiness.missing(name, "not there yet"),
+            }
+        }
+        standing = leadership.leaves(standing).await;
+    }
+    readiness.met("leadership");
+    for name in listings {
+        readiness.missing(name, "not there yet");
     }
 }
 

@@ -38,7 +38,7 @@ pub async fn watch<K: Kind>(
     queue: Handle<ObjectName>,
     told: impl Fn(News<'_>),
     readiness: Arc<Readiness>,
-    listed: &'static str,
+    listed: String,
 ) {
     let api: Api<PartialObjectMeta<K>> = match &namespace {
         Some(namespace) => Api::namespaced(client, namespace),
@@ -66,7 +66,7 @@ pub async fn watch<K: Kind>(
                 }
                 told(News::Listed);
                 known = std::mem::take(&mut listing);
-                readiness.met(listed);
+                readiness.met(&listed);
             }
             Ok(Event::Apply(object)) => {
                 let (name, print) = (name(&object), fingerprint(&object));
@@ -84,7 +84,7 @@ pub async fn watch<K: Kind>(
             }
             Err(error) if is_forbidden(&error) => {
                 warn!(%error, "the watch is refused");
-                readiness.missing(listed, format!("the watch is refused: {error}"));
+                readiness.missing(listed.as_str(), format!("the watch is refused: {error}"));
             }
             Err(error) => debug!(%error, "the watch is interrupted"),
         }

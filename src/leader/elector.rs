@@ -107,8 +107,11 @@ impl Elector {
         loop {
             match self.try_to_win(&mut seen).await {
                 Ok(Some(held)) => return held,
-                Ok(None) => {}
-                Err(error) => tracing::warn!(error = chain(&error), "no leader election yet"),
+                Ok(None) => self.leadership.yields(Standing::StandingBy),
+                Err(error) => {
+                    self.leadership.yields(Standing::Waiting);
+                    tracing::warn!(error = chain(&error), "no leader election yet");
+                }
             }
             tokio::time::sleep(self.terms.retry_every()).await;
         }

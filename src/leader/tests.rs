@@ -249,7 +249,7 @@ async fn a_dead_leader_is_replaced_and_a_wrong_wall_clock_takes_nothing_early() 
         first.leadership.reaches(Standing::Leading).await;
         let second = Candidate::start(&server, "second", start, skew);
         sleep(secs(100)).await;
-        assert_eq!(second.leadership.standing(), Standing::Waiting, "skew {skew}");
+        assert_eq!(second.leadership.standing(), Standing::StandingBy, "skew {skew}");
         let died = Instant::now();
         first.run.abort();
         while second.leadership.standing() != Standing::Leading {

@@ -4,7 +4,8 @@
 //!
 //! - `/healthz` is about this process alone: it fails if the loop of a queue has not moved for [`STALLED`], and
 //!   never because something outside is unreachable; a restart would not help there.
-//! - `/readyz` answers 200 if nothing is missing, else 503; either way with the list of what is missing, in words.
+//! - `/readyz` answers 200 if nothing is missing, else 503; either way with the list of what is missing, in words. A
+//!   replica that stands by for another one is ready: it does all that it should, and a rollout waits for no more.
 //!
 //! # Caveats
 //!
@@ -36,14 +37,20 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The named conditions that have to be met before the process counts as ready.
 #[derive(Debug, Default)]
 pub struct Readiness {
-    missing: Mutex<BTreeMap<&'static str, String>>,
+    unmet: Mutex<BTreeMap<String, Unmet>>,
+}
+
+#[derive(Debug)]
+struct Unmet {
+    message: String,
+    standing_by: bool,
 }
 
 /// One thing that is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
     /// The name of the condition.
-    pub name: &'static str,
+    pub name: String,
     /// What is missing, and what would help.
     pub message: String,
 }
@@ -51,23 +58,38 @@ pub struct Missing {
 impl Readiness {
     /// The condition is not met (any more), and why. Register each condition so before serving, or the process
     /// would be ready too early.
-    pub fn missing(&self, name: &'static str, message: impl Into<String>) {
-        self.lock().insert(name, message.into());
+    pub fn missing(&self, name: impl Into<String>, message: impl Into<String>) {
+        self.lock().insert(name.into(), Unmet { message: message.into(), standing_by: false });
+    }
+
+    /// The condition is not met, as it should be, because another replica does the work.
+    pub fn standing_by(&self, name: impl Into<String>, message: impl Into<String>) {
+        self.lock().insert(name.into(), Unmet { message: message.into(), standing_by: true });
     }
 
     /// The condition is met.
-    pub fn met(&self, name: &'static str) {
+    pub fn met(&self, name: &str) {
         self.lock().remove(name);
     }
 
     /// Everything that is missing, by name.
     pub fn list(&self) -> Vec<Missing> {
-        let missing = self.lock();
-        missing.iter().map(|(name, message)| Missing { name, message: message.clone() }).collect()
+        self.unmet(false)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Everything that waits for another replica to be gone, by name.
+    pub fn waiting(&self) -> Vec<Missing> {
+        self.unmet(true)
+    }
+
+    fn unmet(&self, standing_by: bool) -> Vec<Missing> {
+        let unmet = self.lock();
+        let such = unmet.iter().filter(|(_, unmet)| unmet.standing_by == standing_by);
+        such.map(|(name, unmet)| Missing { name: name.clone(), message: unmet.message.clone() }).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Unmet>> {
+        self.unmet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -139,11 +161,13 @@ async fn ready(State(telemetry): State<Telemetry>) -> Response {
     struct Answer {
         ready: bool,
         missing: Vec<Missing>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        waiting: Vec<Missing>,
     }
     let missing = telemetry.readiness.list();
     let ready = missing.is_empty();
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(Answer { ready, missing })).into_response()
+    (code, Json(Answer { ready, missing, waiting: telemetry.readiness.waiting() })).into_response()
 }
 
 #[cfg(test)]
@@ -201,6 +225,12 @@ mod tests {
         assert_eq!(ask(&served, "/readyz").await, (503, missing.into()));
         assert_eq!(ask(&served, "/healthz").await, (200, "ok".into()));
         served.readiness.met("crds");
+        served.readiness.standing_by("watch", "another replica leads");
+        let waiting = concat!(
+            r#"{"ready":true,"missing":[],"#,
+            r#""waiting":[{"name":"watch","message":"another replica leads"}]}"#
+        );
+        assert_eq!(ask(&served, "/readyz").await, (200, waiting.into()));
         served.readiness.met("watch");
         assert_eq!(ask(&served, "/readyz").await, (200, r#"{"ready":true,"missing":[]}"#.into()));
         let (code, text) = ask(&served, "/metrics").await;
