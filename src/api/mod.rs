@@ -65,6 +65,9 @@ pub const SCHEMA_VERSION: i32 = 1;
 /// The revision of what status remembers; a higher one was written by a newer binary.
 pub const MEMORY_VERSION: i32 = 1;
 
+/// The `observedGeneration` of an object that the operator has not seen yet.
+pub const UNSEEN_GENERATION: i64 = -1;
+
 /// The finalizer of both kinds.
 pub const FINALIZER: &str = "cmk-operator.io/finalizer";
 
@@ -85,6 +88,12 @@ pub const TAG_ADOPT_BY: &str = "cmk-operator.io/adopt-by";
 pub const TAG_HOLD: &str = "cmk-operator.io/hold";
 /// Tag on an AWS key: the cluster (uid of kube-system) that holds it.
 pub const TAG_HOLDER: &str = "cmk-operator.io/holder";
+
+/// The status that the API server shows before the operator writes one. Without it, tools that wait for objects (kstatus:
+/// Flux, Argo CD, `helm --wait`) take a new object, which has no conditions yet, for done.
+fn unseen() -> serde_json::Value {
+    serde_json::json!({ "observedGeneration": UNSEEN_GENERATION })
+}
 
 /// Every CRD of the group, in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::condition::Condition;
-use crate::api::{CustomerKey, CustomerKeyStatus, EncryptedCluster, EncryptedClusterStatus};
+use crate::api::{CustomerKey, CustomerKeyStatus, EncryptedCluster, EncryptedClusterStatus, UNSEEN_GENERATION};
 use crate::domain::condition::Reason;
 use crate::domain::desired::Desired;
 use crate::domain::memory::Memory;
@@ -36,7 +36,7 @@ pub trait Kind:
     /// Its name in metrics.
     const KIND: metrics::Kind;
 
-    /// Its status as it was read.
+    /// Its status as it was read; none if it is only what the API server shows before the first one is written.
     fn status(&self) -> Option<&Self::Status>;
 
     /// The object with another status.
@@ -63,7 +63,7 @@ pub trait Kind:
     /// Whether a status holds a record.
     fn holds(status: &Self::Status, record: &Record) -> bool;
 
-    /// Says in a status that nothing moves, and why, and leaves everything else as it is.
+    /// Says in a status that nothing moves at this generation, and why, and leaves everything else as it is.
     fn stall(status: &mut Self::Status, generation: i64, reason: Reason, message: &str, now: Moment);
 
     /// The status after a pass; none if `desired` is of the other kind.
@@ -85,7 +85,7 @@ macro_rules! kind {
             const KIND: metrics::Kind = metrics::Kind::$kind;
 
             fn status(&self) -> Option<&$status> {
-                self.status.as_ref()
+                self.status.as_ref().filter(|status| status.observed_generation != Some(UNSEEN_GENERATION))
             }
 
             fn set_status(&mut self, status: $status) {
@@ -122,6 +122,7 @@ macro_rules! kind {
 
             fn stall(status: &mut $status, generation: i64, reason: Reason, message: &str, now: Moment) {
                 status::stall(&mut status.conditions, generation, reason, message, now);
+                status.observed_generation = Some(generation);
             }
 
             fn render(
