@@ -126,6 +126,11 @@ async fn run<K: Subject, A: KeyService + 'static, U: Upstream + 'static>(
             K::changed(context, name);
             return Next::Gone;
         }
+        // There is no status to say it in, and whoever gave the rights has to hear of it.
+        Err(error) if matches!(&error, kube::Error::Api(status) if status.is_forbidden()) => {
+            warn!(kind = K::KIND.as_str(), object = %named(name), %error, "could not be read");
+            return Next::Failed(Failure::new(FaultClass::Refused).with_calls(0));
+        }
         Err(error) => {
             debug!(object = %named(name), %error, "could not be read");
             return Next::Failed(Failure::new(FaultClass::Transient).with_calls(0));
@@ -216,6 +221,9 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
             K::render(object.status(), desired, &memory, plan, &outcome, self.now)
         };
         let fault = self.write(&mut ledger, status).await.err();
+        if let Some(fault) = fault.as_ref().filter(|fault| fault.class == FaultClass::Refused) {
+            warn!(kind = K::KIND.as_str(), object = %named(self.name), %fault, "status was not written");
+        }
         self.remember_secret(plan, &outcome, secret_version, generation);
         self.next(plan, &outcome, fault.as_ref(), observed_calls(&observed))
     }
