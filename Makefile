@@ -39,9 +39,10 @@ witness-pins:
 spec-check: witness-venv
 	$(WITNESS)/bin/python tests/witness/spec_check.py $(ASTRA_SPEC)
 
-# The CRDs are generated from src/api; a test fails when the files are stale.
+# The CRDs are generated from src/api, and copied into the chart; a test fails when the files are stale.
 crds:
 	cargo run --locked --quiet -- crds --dir crds
+	cp crds/*.yaml charts/cmk-operator/files/crds/
 
 # The table of reasons is generated from src/domain/condition.rs; a test fails when the file is stale.
 docs:

@@ -13,13 +13,16 @@
 mod support;
 
 mod apply;
+mod chart;
 mod crash;
 mod faults;
 mod golden;
 mod grow;
+mod kstatus;
 mod order;
 mod process;
 mod refusals;
+mod rights;
 mod schema;
 mod steady;
 mod tenancy;

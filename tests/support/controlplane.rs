@@ -8,10 +8,13 @@ use std::sync::OnceLock;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::kstatus::Recorder;
+
 /// A running control plane. It stops when its standard input ends, that is when this process does.
 pub struct ControlPlane {
     pub kubeconfig: PathBuf,
     pub binary: PathBuf,
+    recorder: OnceLock<Recorder>,
     _dir: tempfile::TempDir,
     _child: Child,
 }
@@ -42,7 +45,12 @@ impl ControlPlane {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line.trim(), "ready", "the control plane did not start; see its message above");
-        Self { kubeconfig: dir.path().join("kubeconfig"), binary, _dir: dir, _child: child }
+        Self { kubeconfig: dir.path().join("kubeconfig"), binary, recorder: OnceLock::new(), _dir: dir, _child: child }
+    }
+
+    /// The recorder of every object's every version, started at the first use.
+    pub fn recorder(&self) -> &Recorder {
+        self.recorder.get_or_init(|| Recorder::start(self))
     }
 
     /// Applies the CRDs and waits until they are served.

@@ -15,6 +15,8 @@
 )]
 
 pub mod controlplane;
+pub mod helm;
+pub mod kstatus;
 pub mod python;
 pub mod scene;
 

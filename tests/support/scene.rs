@@ -41,8 +41,10 @@ pub struct Scene {
     pub dir: tempfile::TempDir,
     /// More arguments for the operator, such as the crash switch.
     pub extra: Vec<String>,
-    /// Environment of the operator that differs from the usual.
-    pub env: Vec<(&'static str, String)>,
+    /// More environment for the operator. A usual argument gives way to its variable.
+    pub env: Vec<(String, String)>,
+    /// Whose rights the operator has: an administrator's, or those of a ServiceAccount.
+    pub kubeconfig: PathBuf,
     pub watched: Vec<String>,
     operator: Option<Child>,
     starts: u32,
@@ -84,10 +86,13 @@ impl Scene {
             dir: tempfile::tempdir().unwrap(),
             extra: Vec::new(),
             env: Vec::new(),
+            kubeconfig: plane.kubeconfig.clone(),
             operator: None,
             starts: 0,
             _sandbox: sandbox,
         };
+        // Before there is anything to record.
+        tokio::task::spawn_blocking(|| plane.recorder()).await.unwrap();
         scene.create_namespace(&scene.namespace.clone(), &json!({})).await;
         scene
     }
@@ -129,13 +134,13 @@ impl Scene {
             .arg("run")
             .args(self.arguments(extra))
             .args(extra)
-            .env("KUBECONFIG", &self.plane.kubeconfig)
+            .env("KUBECONFIG", &self.kubeconfig)
             .env("AWS_ENDPOINT_URL", &self.aws)
             .env("AWS_ACCESS_KEY_ID", "AKIASANDBOX")
             .env("AWS_SECRET_ACCESS_KEY", "sandbox")
             .env("AWS_REGION", "us-east-1")
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .envs(self.env.iter().map(|(name, value)| (*name, value)))
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -170,7 +175,10 @@ impl Scene {
             ("--lease-renew", "3s"),
             ("--lease-act", "20s"),
         ];
-        let usual = usual.into_iter().filter(|(name, _)| !extra.iter().any(|own| own == name));
+        let variable = |flag: &str| format!("CMK_{}", flag.trim_start_matches("--").replace('-', "_").to_uppercase());
+        let set =
+            |flag: &str| extra.iter().any(|own| own == flag) || self.env.iter().any(|(own, _)| *own == variable(flag));
+        let usual = usual.into_iter().filter(|(flag, _)| !set(flag));
         usual.flat_map(|(name, value)| [name.to_owned(), value.to_owned()]).collect()
     }
 
@@ -465,6 +473,19 @@ impl Scene {
 
     pub async fn object(&self, name: &str) -> String {
         self.keys().get_opt(name).await.unwrap().map(|o| o.name_any()).unwrap_or_default()
+    }
+}
+
+/// At the end of every scene: kstatus saw each version of each object as it should.
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // there is a better reason already
+        }
+        let seen = self.plane.recorder().settled(&self.watched).unwrap();
+        let wrong: Vec<&String> = seen.values().flat_map(|seen| &seen.wrong).collect();
+        let count = wrong.len();
+        assert!(count == 0, "kstatus saw {count} versions otherwise than it should, of which the first: {}", wrong[0]);
     }
 }
 
