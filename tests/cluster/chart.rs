@@ -275,6 +275,7 @@ async fn a_release_is_installed_upgraded_used_uninstalled_and_installed_again() 
     }
 
     // The operator is newer than the CRDs: it says so and does nothing, until the upgrade, which brings them.
+    plane.recorder().watching();
     let account = Account::new(&scene, "cmk-system", "cmk-operator").await;
     account.run_as_deployed(&mut scene, "cmk-operator").await;
     let address = scene.address(&scene.log_file()).await;
@@ -335,9 +336,9 @@ async fn a_release_is_installed_upgraded_used_uninstalled_and_installed_again() 
 }
 
 /// CRDs that were applied by hand are refused by name, and taken over when that is asked for.
-#[tokio::test(flavor = "multi_thread")]
-async fn crds_that_are_there_already_are_taken_over_only_on_request() {
-    let plane = tokio::task::spawn_blocking(ControlPlane::start).await.unwrap();
+#[test]
+fn crds_that_are_there_already_are_taken_over_only_on_request() {
+    let plane = ControlPlane::start();
     plane.apply_crds();
     let args =
         ["install", "cmk-operator", CHART, "--namespace=cmk-system", "--create-namespace", REQUIRED[0], REQUIRED[1]];

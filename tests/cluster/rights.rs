@@ -202,6 +202,7 @@ async fn the_charts_rights_suffice_in_both_modes() {
 
     for (args, everywhere) in [(&install[..], true), (&upgrade[..], false)] {
         helm(Some(plane), args);
+        plane.recorder().watching();
         let account = Account::new(&scene, "cmk-system", "keys-cmk-operator").await;
         // The authorizer is on, and asks the roles that the chart made.
         assert!(account.may(&scene.namespace, "get", "secrets").await);

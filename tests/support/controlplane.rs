@@ -53,12 +53,13 @@ impl ControlPlane {
         self.recorder.get_or_init(|| Recorder::start(self))
     }
 
-    /// Applies the CRDs and waits until they are served.
+    /// Applies the CRDs and waits until they are served, and until nothing that becomes of their objects can be missed.
     pub fn apply_crds(&self) {
         self.kubectl(&["apply", "--server-side", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/crds")]);
         for crd in ["customerkeys", "encryptedclusters"] {
             self.kubectl(&["wait", "--for=condition=Established", &format!("crd/{crd}.cmk-operator.io")]);
         }
+        self.recorder().watching();
     }
 
     /// Runs kubectl, and yields what it printed.

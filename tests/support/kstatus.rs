@@ -47,6 +47,8 @@ struct State {
     seen: BTreeMap<String, Seen>,
     /// The latest version of each object that was judged.
     versions: BTreeMap<Key, u64>,
+    /// The kinds that are watched by now.
+    watched: BTreeSet<&'static str>,
 }
 
 impl Recorder {
@@ -60,9 +62,12 @@ impl Recorder {
         for kind in ["CustomerKey", "EncryptedCluster"] {
             let (api, state, oracle) = (everywhere(&client, kind), Arc::clone(&state), Arc::clone(&oracle));
             runtime.spawn(async move {
-                let judge = move |object: &DynamicObject| judged(&state, &oracle, object);
+                let judge = |object: &DynamicObject| judged(&state, &oracle, object);
+                let listed = || {
+                    state.lock().unwrap().watched.insert(kind);
+                };
                 loop {
-                    if let Err(error) = follow(&api, &judge).await {
+                    if let Err(error) = follow(&api, &judge, &listed).await {
                         // The CRD is not there yet, or the watch was too old: begin anew.
                         if !matches!(&error, kube::Error::Api(status) if matches!(status.code, 404 | 410)) {
                             println!("kstatus recorder: {error}");
@@ -73,6 +78,15 @@ impl Recorder {
             });
         }
         Self { runtime, client, state }
+    }
+
+    /// Returns once no version can be missed any more. The CRDs have to be there.
+    pub fn watching(&self) {
+        let end = Instant::now() + PATIENCE;
+        while self.state.lock().unwrap().watched.len() < 2 {
+            assert!(Instant::now() < end, "the kstatus recorder does not get to watch");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// What was seen of these namespaces, once everything that is there now was seen. May be called on any thread.
@@ -121,9 +135,10 @@ async fn settled(
 }
 
 /// Lists and watches from there, until the watch can't be resumed.
-async fn follow(api: &Api<DynamicObject>, judge: &impl Fn(&DynamicObject)) -> kube::Result<()> {
+async fn follow(api: &Api<DynamicObject>, judge: &impl Fn(&DynamicObject), listed: &impl Fn()) -> kube::Result<()> {
     let list = api.list(&ListParams::default()).await?;
     list.items.iter().for_each(judge);
+    listed();
     let mut from = list.metadata.resource_version.unwrap_or_default();
     loop {
         let mut events = api.watch(&WatchParams::default(), &from).await?.boxed();
