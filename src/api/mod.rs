@@ -92,7 +92,7 @@ pub const TAG_HOLDER: &str = "cmk-operator.io/holder";
 /// The status that the API server shows before the operator writes one. Without it, tools that wait for objects (kstatus:
 /// Flux, Argo CD, `helm --wait`) take a new object, which has no conditions yet, for done.
 fn unseen() -> serde_json::Value {
-    serde_json::json!({ "observedGeneration": UNSEEN_GENERATION })
+    serde_json::json!({ "memoryVersion": 0, "observedGeneration": UNSEEN_GENERATION })
 }
 
 /// Every CRD of the group, in the order in which they are installed.
