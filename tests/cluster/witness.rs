@@ -91,8 +91,9 @@ async fn the_whole_chain_with_an_aws_that_others_wrote() {
     let arguments = ["--account", ACCOUNT, "--user", "sandbox", "--policy", policy.to_str().unwrap()];
     let witness = Helper::start("serve.py", &arguments).await;
     scene.aws = witness.says("address");
-    scene.env =
-        vec![("AWS_ACCESS_KEY_ID", witness.says("access_key")), ("AWS_SECRET_ACCESS_KEY", witness.says("secret"))];
+    scene.env = [("AWS_ACCESS_KEY_ID", "access_key"), ("AWS_SECRET_ACCESS_KEY", "secret")]
+        .map(|(name, word)| (name.to_owned(), witness.says(word)))
+        .to_vec();
     let accounts = json!({ "org": ORGANIZATION, "region": REGIONS[0], "accounts": ["900000000077", "900000000011"] });
     scene.command(&json!({ "set_accounts": accounts })).await;
     scene.start();

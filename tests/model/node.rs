@@ -325,8 +325,18 @@ fn print_object<K: Kind>(object: &K, print: &mut Print) {
 }
 
 fn print_memory(memory: &Memory, print: &mut Print) {
-    let Memory { version: _, was_ready, unseen_since, regions, database, deploying, looks: _, looked: _, recent: _ } =
-        memory;
+    let Memory {
+        version: _,
+        was_ready,
+        unseen_since,
+        regions,
+        database,
+        deploying,
+        looks: _,
+        looked: _,
+        recent: _,
+        policy_writes: _,
+    } = memory;
     was_ready.hash(print);
     unseen_since.is_some().hash(print);
     for (name, region) in regions {

@@ -143,6 +143,8 @@ pub(crate) fn settings() -> Settings {
         resync: Span::seconds(60),
         poll: Span::seconds(5),
         holder: "cluster-uid".to_owned(),
+        take_over_from: None,
+        ambient_namespaces: None,
     }
 }
 

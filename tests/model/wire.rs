@@ -77,9 +77,13 @@ impl KeyService for Wire<'_, '_> {
     async fn create_key(&self, place: &Place, key: &NewKey) -> Result<KeyArn, Fault> {
         self.send(&Sent::CreateKey { region: &place.region, key });
         let created = self.lab.clouds.create_key(place, key).await;
+        // It was sent only because the one before had been searched for long enough; now this one is the open question.
+        let now = self.lab.clouds.world().now_ms();
+        let mut ghost = lock(&self.lab.ghost);
         if created.as_ref().is_err_and(|fault| fault.applied == Applied::Perhaps) {
-            let now = self.lab.clouds.world().now_ms();
-            lock(&self.lab.ghost).unresolved.insert(place.region.to_string(), now);
+            ghost.unresolved.insert(place.region.to_string(), now);
+        } else {
+            ghost.unresolved.remove(place.region.as_str());
         }
         created
     }
