@@ -2,13 +2,12 @@
 
 use std::process::Stdio;
 
-use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::Credentials;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::golden;
+use crate::support::aws::kms;
 use crate::support::python::{program, python};
 use crate::support::scene::{ACCOUNT, ORGANIZATION, Scene};
 
@@ -55,18 +54,6 @@ impl Helper {
     }
 }
 
-/// KMS of a region of the witness, as its user.
-async fn kms(witness: &Helper, region: &'static str) -> aws_sdk_kms::Client {
-    let credentials = Credentials::new(witness.says("access_key"), witness.says("secret"), None, None, "test");
-    let config = aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new(region))
-        .endpoint_url(witness.says("address"))
-        .credentials_provider(credentials)
-        .load()
-        .await;
-    aws_sdk_kms::Client::new(&config)
-}
-
 /// A policy with lists of one item as that item: they mean the same.
 fn scalars(value: &Value) -> Value {
     match value {
@@ -106,7 +93,7 @@ async fn the_whole_chain_with_an_aws_that_others_wrote() {
 
     let alias = format!("alias/cmk-operator/test/{}/key", scene.namespace);
     for region in REGIONS {
-        let kms = kms(&witness, region).await;
+        let kms = kms(&witness.says("address"), region, &witness.says("access_key"), &witness.says("secret")).await;
         let status = key["status"]["regions"].as_array().unwrap().iter().find(|r| r["name"] == region).unwrap();
         let arn = status["keyArn"].as_str().unwrap();
         assert_eq!(status["registeredKeyArn"], arn);

@@ -14,6 +14,7 @@
     reason = "tests fail loudly"
 )]
 
+pub mod aws;
 pub mod controlplane;
 pub mod helm;
 pub mod kstatus;
