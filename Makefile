@@ -50,7 +50,7 @@ docs:
 
 lint:
 	cargo fmt --check
-	cargo clippy --locked --features sandbox --lib --bins -- -D warnings
+	cargo clippy --locked --features sandbox --all-targets -- -D warnings
 
 # Needs cargo-deny: cargo install --locked cargo-deny
 deny:

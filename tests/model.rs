@@ -10,7 +10,10 @@
 #![cfg(feature = "sandbox")]
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
+    clippy::struct_excessive_bools,
+    clippy::unused_self,
     reason = "a failed test should stop at the place, and say what it saw"
 )]
 
@@ -65,7 +68,7 @@ fn holds(name: &str, config: &Config) -> explore::Found {
     assert!(!found.gave_up, "more than {} states", config.limit);
     match calm::settles(&found.graph) {
         Ok(settled) => {
-            println!("{name}: settles in {} rounds at most, {} resting states", settled.rounds, settled.resting)
+            println!("{name}: settles in {} rounds at most, {} resting states", settled.rounds, settled.resting);
         }
         Err(restless) => {
             let start = told(&path(&found.graph, restless.state), config);

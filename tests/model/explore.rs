@@ -143,10 +143,10 @@ impl Run<'_> {
         if !report.sites.is_empty() {
             lock(&self.sites).extend(report.sites.iter().copied());
         }
-        if let Act::Pass(who, disturbance) = act {
-            if let Some(name) = name(who, disturbance, &report.calls) {
-                *lock(&self.troubles).entry(name).or_default() += 1;
-            }
+        if let Act::Pass(who, disturbance) = act
+            && let Some(name) = name(who, disturbance, &report.calls)
+        {
+            *lock(&self.troubles).entry(name).or_default() += 1;
         }
         if let Some(violation) = report.violation {
             lock(&self.violation).get_or_insert((*print, act, violation));

@@ -39,7 +39,7 @@ struct Noted {
     /// The look that is due, where it is not a look at everything.
     due: Option<(Moment, Depth)>,
     /// Only where a device is out: what an earlier pass saw.
-    seen: Option<Box<BTreeMap<Region, RegionSeen>>>,
+    seen: Option<BTreeMap<Region, RegionSeen>>,
 }
 
 /// What happened in the present pass, for the judges.
@@ -171,7 +171,7 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
         let good = !observed.regions.is_empty() && observed.regions.values().all(is_registered_and_noted);
         match &noted.seen {
             Some(seen) => observed.regions.clone_from(seen),
-            None if good => noted.seen = Some(Box::new(observed.regions.clone())),
+            None if good => noted.seen = Some(observed.regions.clone()),
             None => {}
         }
     }

@@ -62,10 +62,12 @@ impl Hasher for Print {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        if self.now.is_some() && bytes.len() == 20 && bytes[19] == b'Z' {
-            if let Some(moment) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()) {
-                return self.moment(moment);
-            }
+        if self.now.is_some()
+            && bytes.len() == 20
+            && bytes[19] == b'Z'
+            && let Some(moment) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok())
+        {
+            return self.moment(moment);
         }
         self.mix(bytes.len() as u64);
         let mut words = bytes.chunks_exact(8);
