@@ -93,6 +93,11 @@ pub struct Run {
     #[arg(long, env = "CMK_ALLOW_OPEN_ROLES")]
     pub allow_open_roles: bool,
 
+    /// The IAM role that schedules keys for deletion and does nothing else, assumed with the External ID of the key's
+    /// namespace; {account} in it stands for the account of the key. Without it, whoever acts on a key does that too.
+    #[arg(long, env = "CMK_DELETION_ROLE_ARN")]
+    pub deletion_role_arn: Option<String>,
+
     /// Contends for a Lease, so that only one replica acts.
     #[arg(long, env = "CMK_LEADER_ELECTION", default_value_t = true, action = clap::ArgAction::Set)]
     pub leader_election: bool,

@@ -170,6 +170,19 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
                 self.still_valid(step, *not_after)?;
                 self.upstream.add_region(self.session(step)?, database, request, region).await
             }
+            Step::ScheduleDeletion { region, key, window_days, not_after } => {
+                self.still_valid(step, *not_after)?;
+                let place = place(desired, key_of(desired, step)?, region);
+                self.keys.schedule_deletion(&place, key, *window_days).await
+            }
+            Step::RemoveRegion { region, database, not_after } => {
+                self.still_valid(step, *not_after)?;
+                self.upstream.remove_region(self.session(step)?, database, region).await
+            }
+            Step::TerminateDatabase { database, not_after } => {
+                self.still_valid(step, *not_after)?;
+                self.upstream.terminate_database(self.session(step)?, database).await
+            }
         }
     }
 

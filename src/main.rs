@@ -57,6 +57,7 @@ async fn operate(options: &Run) -> Result<ExitCode, Failure> {
 
     let mut aws_options = aws::Options::new(options.installation.clone());
     aws_options.allow_open_roles = options.allow_open_roles;
+    aws_options.deletion_role.clone_from(&options.deletion_role_arn);
     aws_options.write_timeout = hidden.write_timeout.to_duration();
     let limits = Arc::new(Limits::new(options.quota_share));
     let keys = aws::AwsKeys::new(aws_options, Arc::clone(&clock), limits, Arc::clone(&watch));

@@ -2,15 +2,17 @@
 //!
 //! Independent regions are looked at concurrently. Nothing here decides anything but what there is to look at.
 
+use std::collections::BTreeSet;
+
 use futures::future::join_all;
 use futures::join;
 
-use crate::domain::desired::{Deployment, Desired, DesiredKey};
+use crate::domain::desired::{Afterlife, Deployment, Desired, DesiredKey, DesiredRegion};
 use crate::domain::fault::Fault;
-use crate::domain::id::Region;
+use crate::domain::id::{KeyArn, Region};
 use crate::domain::memory::{Memory, RegionMemory};
 use crate::domain::moment::Moment;
-use crate::domain::observed::{Candidate, CredentialsSeen, DatabaseSeen, Depth, Observed, RegionSeen};
+use crate::domain::observed::{Candidate, CredentialsSeen, DatabaseSeen, Depth, Observed, OtherKey, RegionSeen};
 use crate::domain::reading::Reading;
 use crate::plan::Pass;
 use crate::ports::{KeyService, Place, Session, Upstream};
@@ -44,7 +46,7 @@ pub async fn observe<K: KeyService, U: Upstream>(
     let deploy = credentials.deploy.as_ref();
     let sweep = memory.was_ready || memory.looked.everything == Moment::default();
     let eyes = Eyes { keys, upstream, key, session, deploy, desired, depth, sweep, pass };
-    let regions: Vec<Region> = desired.regions().into_iter().cloned().collect();
+    let regions = regions(desired, memory);
     let first = regions.first().map(|region| eyes.place(region));
     let caller = async {
         match first {
@@ -67,11 +69,24 @@ pub async fn observe<K: KeyService, U: Upstream>(
     observed
 }
 
+/// The regions to look at: those that are declared, and of a key also those that status still shows. For the end of a
+/// cluster no key matters, only its database.
+fn regions(desired: &Desired, memory: &Memory) -> Vec<Region> {
+    let declared = desired.regions();
+    let mut regions: Vec<Region> = declared.iter().map(|region| (*region).clone()).collect();
+    match desired {
+        Desired::Key(_) => regions.extend(memory.regions.keys().filter(|r| !declared.contains(r)).cloned()),
+        Desired::Cluster(cluster) if cluster.object.deleting => regions.clear(),
+        Desired::Cluster(_) => {}
+    }
+    regions
+}
+
 /// The key to look at; none where nothing outside may be, or need be, looked at: the finalizer comes before the first look,
 /// or the pass that it triggers would look at everything once more.
 fn subject(desired: &Desired) -> Option<&DesiredKey> {
     let object = desired.object();
-    if object.deleting || !object.finalizer {
+    if !object.finalizer || (object.deleting && desired.afterlife() == Afterlife::Retain) {
         return None;
     }
     let key = match desired {
@@ -127,7 +142,12 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
 
     async fn aws(&self, region: &Region, memory: Option<&RegionMemory>) -> RegionSeen {
         let mut seen = RegionSeen::default();
-        let Some(wish) = self.key.regions.get(region) else { return seen };
+        let wish = match self.key.regions.get(region) {
+            Some(wish) => wish,
+            // A region that is being removed: its key is that of status.
+            None if matches!(self.desired, Desired::Key(_)) => &DesiredRegion::default(),
+            None => return seen,
+        };
         let place = self.place(region);
         let recorded = match self.desired {
             Desired::Key(_) => memory.and_then(|m| m.key.as_ref()),
@@ -160,14 +180,37 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         let own = wish.key_arn.is_none() && matches!(self.desired, Desired::Key(_));
         if own && self.depth == Depth::Everything && self.searches(memory) {
             self.search(&place, memory, &mut seen).await;
+            self.others(&place, &mut seen).await;
         }
         seen
     }
 
-    /// Whether keys with our tags are looked for: while none is recorded, at the first look of a process, and at the rare
+    /// Looks at the candidates that are not the region's key, when the end of one may be near.
+    async fn others(&self, place: &Place, seen: &mut RegionSeen) {
+        let object = self.desired.object();
+        if !object.deleting && object.confirmed.is_empty() {
+            return;
+        }
+        let main = [&seen.by_arn, &seen.by_alias].map(|reading| reading.present().map(|facts| facts.arn.clone()));
+        // Only of the first of these were the tags read.
+        let main = main.into_iter().flatten().next();
+        let alias = seen.by_alias.present().map(|facts| facts.arn.clone());
+        let candidates = seen.candidates.present().into_iter().flatten().map(|candidate| candidate.arn.clone());
+        let others: BTreeSet<KeyArn> = candidates.chain(alias).filter(|arn| Some(arn) != main.as_ref()).collect();
+        let looks = others.into_iter().map(|arn| async move {
+            let text = arn.to_string();
+            let (facts, tags) = join!(self.keys.describe(place, &text), self.keys.tags(place, &arn));
+            (arn, OtherKey { facts, tags })
+        });
+        seen.others = join_all(looks).await.into_iter().collect();
+    }
+
+    /// Whether keys with our tags are looked for: while none is recorded, when the end of one may be near, at the first look of a process, and at the rare
     /// looks at everything of an object that is ready. The tagging API's quota is small and shared.
     fn searches(&self, memory: Option<&RegionMemory>) -> bool {
-        memory.is_none_or(|m| m.key.is_none()) || self.sweep
+        let object = self.desired.object();
+        let ending = object.deleting || !object.confirmed.is_empty();
+        memory.is_none_or(|m| m.key.is_none()) || self.sweep || ending
     }
 
     /// Looks for keys with our tags: to find the one whose creation was not recorded, and to find surplus ones.

@@ -97,6 +97,15 @@ pub trait KeyService: Send + Sync {
         key: &KeyArn,
         tags: &BTreeMap<String, String>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Schedules a key for deletion after 7 to 30 days (`kms:ScheduleKeyDeletion`), as the role that is configured for
+    /// it, if one is. A `Conflict` if it is scheduled already.
+    fn schedule_deletion(
+        &self,
+        place: &Place,
+        key: &KeyArn,
+        window_days: i32,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
 /// The secret values with which a database cloud is called. Never printed.
@@ -162,6 +171,18 @@ pub trait Upstream: Send + Sync {
         request: &DatabaseRequest,
         region: &Region,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Removes a region, with its data, from a database. A `Conflict` where the database does not have it, or cannot be
+    /// changed now.
+    fn remove_region(
+        &self,
+        session: &Session,
+        id: &str,
+        region: &Region,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Deletes a database with its data. A `Conflict` where it is going already, or cannot be changed now.
+    fn terminate_database(&self, session: &Session, id: &str) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
 /// One thing to be remembered before the pass goes on.

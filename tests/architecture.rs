@@ -31,6 +31,8 @@ const LAYERS: &[Layer] = &[
         modules: &["domain"],
         crates: Crates::Only(&["std", "serde", "serde_json", "sha2", "thiserror"]),
     },
+    // A token is a hash.
+    Layer { files: "domain/confirmation.rs", modules: &["domain"], crates: Crates::Only(&["std", "sha2"]) },
     Layer { files: "domain/", modules: &["domain"], crates: Crates::Only(&["std", "serde", "thiserror"]) },
     Layer { files: "plan/", modules: &["domain", "plan"], crates: Crates::Only(&["std", "serde", "thiserror"]) },
     // What became of a plan, and what was written down of it, are values; nothing else of those modules is known here.

@@ -1,23 +1,25 @@
 //! From what users write to what it means. After this nobody sees the raw spec.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::domain::capabilities::{Capabilities, Cloud, Scope};
+use crate::domain::confirmation::tokens;
 use crate::domain::desired::{
     Access, Afterlife, DatabaseRequest, Deployment as DesiredDeployment, DesiredCluster, DesiredKey, DesiredRegion,
-    LinkedKey, Object, PolicyWish, Rivals, WishedStatements,
+    LinkedKey, Object, PolicyWish, Rivals, User, WishedStatements,
 };
 use crate::domain::id::{Malformed, Name, Owner, Region};
 use crate::domain::reading::Reading;
 
+use super::condition::moment;
 use super::{
-    ANNOTATION_PAUSED, ClusterDeletionPolicy, CustomerKey, Deployment, Effect, EncryptedCluster, FINALIZER,
-    ForeignStatements, KeyDeletionPolicy, ManagementPolicy, NamespacesFrom, PolicySpec, SecretRef, SelectorOperator,
-    Statement, Upstream,
+    ANNOTATION_CONFIRM_DELETION, ANNOTATION_PAUSED, ClusterDeletionPolicy, CustomerKey, CustomerKeyRef, Deployment,
+    Effect, EncryptedCluster, FINALIZER, ForeignStatements, KeyDeletionPolicy, ManagementPolicy, NamespacesFrom,
+    PolicySpec, SecretRef, SelectorOperator, Statement, Upstream,
 };
 
 /// Why a spec that the schema let through means nothing.
@@ -44,6 +46,9 @@ pub fn object(meta: &ObjectMeta) -> Result<Object, Invalid> {
         deleting: meta.deletion_timestamp.is_some(),
         finalizer: meta.finalizers.as_ref().is_some_and(|all| all.iter().any(|f| f == FINALIZER)),
         paused: annotation(ANNOTATION_PAUSED).is_some_and(|value| value == "true"),
+        uid: meta.uid.clone().unwrap_or_default(),
+        deletion_asked: meta.deletion_timestamp.as_ref().map(moment),
+        confirmed: annotation(ANNOTATION_CONFIRM_DELETION).map(|value| tokens(value)).unwrap_or_default(),
     })
 }
 
@@ -90,8 +95,18 @@ pub fn customer_key(key: &CustomerKey, installation: &Name) -> Result<DesiredKey
             KeyDeletionPolicy::Retain => Afterlife::Retain,
             KeyDeletionPolicy::ScheduleDeletion => Afterlife::TearDown,
         },
+        window_days: spec.deletion_window_days,
+        users: Reading::NOT_LOOKED,
+        leaving: leaving(key),
         observe_only: spec.management_policy == ManagementPolicy::Observe,
     })
+}
+
+/// The regions whose removal was written down.
+fn leaving(key: &CustomerKey) -> BTreeSet<Region> {
+    let shown = key.status.iter().flat_map(|status| &status.regions);
+    let leaving = shown.filter(|r| r.deletion.as_ref().is_some_and(|d| d.confirmation_token.is_some()));
+    leaving.filter_map(|r| r.name.parse().ok()).collect()
 }
 
 /// The cloud and the scope in it that a key is for.
@@ -209,6 +224,24 @@ pub fn key_ref(cluster: &EncryptedCluster) -> (String, String) {
     let reference = &cluster.spec.customer_key_ref;
     let namespace = reference.namespace.clone().or_else(|| cluster.namespace()).unwrap_or_default();
     (namespace, reference.name.clone())
+}
+
+/// What a cluster uses of a key, or wants to; none, if it has nothing to do with it. A cluster that the key does not allow,
+/// and never did, has no say.
+pub fn user(cluster: &EncryptedCluster, key: &CustomerKey) -> Option<User> {
+    let (own, of_key) = (cluster.namespace().unwrap_or_default(), key.namespace().unwrap_or_default());
+    let (name, spec) = (key.name_any(), &cluster.spec);
+    let claims = cluster.status.iter().flat_map(|status| &status.claims);
+    let claims = claims.filter(|claim| claim.namespace == of_key && claim.name == name);
+    let mut regions: BTreeSet<Region> =
+        claims.flat_map(|claim| &claim.regions).filter_map(|region| region.parse().ok()).collect();
+    let refers =
+        |reference: &CustomerKeyRef| reference.name == name && reference.namespace.as_deref().unwrap_or(&own) == of_key;
+    let refers = refers(&spec.customer_key_ref) || spec.backup_key_ref.as_ref().is_some_and(refers);
+    if refers && (own == of_key || key.spec.allowed_namespaces.from != NamespacesFrom::Same) {
+        regions.extend(spec.regions.iter().filter_map(|region| region.name.parse().ok()));
+    }
+    (!regions.is_empty()).then(|| User { name: format!("{own}/{}", cluster.name_any()), regions })
 }
 
 /// What an `EncryptedCluster` declares, with its key as it was read.

@@ -88,6 +88,8 @@ pub struct Context<A, U> {
     pub key_queue: Handle<ObjectName>,
     /// Triggers passes of clusters.
     pub clusters: Handle<ObjectName>,
+    /// The namespaces that are watched; none: all.
+    pub namespaces: Vec<String>,
 }
 
 impl<A: KeyService, U: Upstream> Context<A, U> {
@@ -116,6 +118,13 @@ impl<A, U> Context<A, U> {
     /// Triggers keys, as those whose rival gave up a claim.
     pub fn trigger_keys(&self, keys: Vec<ObjectName>) {
         for key in keys {
+            self.key_queue.trigger(key, Lane::Fresh);
+        }
+    }
+
+    /// Triggers the keys that a cluster refers to: one of them may wait for it to go.
+    pub fn cluster_changed(&self, cluster: &ObjectName) {
+        for key in self.users.keys_of(cluster) {
             self.key_queue.trigger(key, Lane::Fresh);
         }
     }
@@ -239,6 +248,12 @@ impl Users {
     /// A cluster refers to a key.
     pub fn refers(&self, cluster: &ObjectName, key: &ObjectName) {
         self.lock().entry(key.clone()).or_default().insert(cluster.clone());
+    }
+
+    /// The keys that a cluster refers to.
+    pub fn keys_of(&self, cluster: &ObjectName) -> Vec<ObjectName> {
+        let all = self.lock();
+        all.iter().filter(|(_, users)| users.contains(cluster)).map(|(key, _)| key.clone()).collect()
     }
 
     /// A cluster is gone.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Api;
 use kube::ResourceExt;
+use kube::api::ListParams;
 
 use crate::api::parse::{self, Invalid};
 use crate::api::{CustomerKey, EncryptedCluster, SecretRef};
 use crate::controller::context::Context;
 use crate::domain::capabilities::Scope;
-use crate::domain::desired::{Desired, DesiredKey, LinkedKey};
+use crate::domain::desired::{Afterlife, Desired, DesiredKey, LinkedKey, User};
 use crate::domain::moment::Moment;
 use crate::domain::observed::CredentialsSeen;
 use crate::domain::reading::{Reading, Why};
@@ -30,7 +31,10 @@ pub struct Dereferenced {
 impl<A: KeyService, U: Upstream> Context<A, U> {
     /// Reads what a `CustomerKey` refers to.
     pub async fn dereference_key(&self, key: &CustomerKey) -> Result<Dereferenced, Invalid> {
-        let desired = self.claim(key, parse::customer_key(key, &self.installation))?;
+        let mut desired = self.claim(key, parse::customer_key(key, &self.installation))?;
+        if ending(key, &desired) {
+            desired.users = self.users_of(key).await;
+        }
         let secret = parse::credentials_of(&key.spec.upstream);
         let (credentials, secret_version) =
             self.credentials(&key.namespace().unwrap_or_default(), secret, &desired.scope).await;
@@ -92,6 +96,39 @@ impl<A: KeyService, U: Upstream> Context<A, U> {
         }
     }
 
+    /// The clusters that refer to a key, or have claimed it, by a list that the API server answers from its quorum, and
+    /// that begins after the key itself was read. One that cannot be read whole is unknown.
+    async fn users_of(&self, key: &CustomerKey) -> Reading<Vec<User>> {
+        let apis: Vec<Api<EncryptedCluster>> = if self.namespaces.is_empty() {
+            vec![Api::all(self.client.clone())]
+        } else {
+            self.namespaces.iter().map(|namespace| Api::namespaced(self.client.clone(), namespace)).collect()
+        };
+        let name = key.name_any();
+        let mut users: Vec<User> = Vec::new();
+        for api in apis {
+            for field in ["spec.customerKeyRef.name", "spec.backupKeyRef.name"] {
+                let mut page = ListParams::default().fields(&format!("{field}={name}")).limit(500);
+                loop {
+                    let listed = reading("list EncryptedClusters", &name, api.list(&page).await.map(Some));
+                    let list = match listed {
+                        Reading::Present(list) => list,
+                        Reading::Absent => break,
+                        Reading::Unknown(why) => return Reading::Unknown(why),
+                    };
+                    users.extend(list.items.iter().filter_map(|cluster| parse::user(cluster, key)));
+                    match list.metadata.continue_.filter(|next| !next.is_empty()) {
+                        Some(next) => page = page.continue_token(&next),
+                        None => break,
+                    }
+                }
+            }
+        }
+        users.sort_by(|a, b| a.name.cmp(&b.name));
+        users.dedup();
+        Reading::Present(users)
+    }
+
     async fn key(&self, namespace: &str, name: &str) -> Reading<CustomerKey> {
         let api: Api<CustomerKey> = Api::namespaced(self.client.clone(), namespace);
         reading("get CustomerKey", &format!("{namespace}/{name}"), api.get_opt(name).await)
@@ -141,6 +178,16 @@ impl<A: KeyService, U: Upstream> Context<A, U> {
         let seen = Reading::Present(CredentialsSeen { secret: target, lacking });
         (Credentials { seen, deploy: session.clone(), session }, version)
     }
+}
+
+/// Whether something of the key may be torn down, so that who uses it has to be known.
+fn ending(key: &CustomerKey, desired: &DesiredKey) -> bool {
+    if desired.object.deleting {
+        return desired.afterlife == Afterlife::TearDown;
+    }
+    let shown = key.status.iter().flat_map(|status| &status.regions);
+    let mut left = shown.filter(|r| !desired.regions.keys().any(|region| region.as_str() == r.name));
+    left.next().is_some()
 }
 
 fn reading<T>(operation: &str, target: &str, result: kube::Result<Option<T>>) -> Reading<T> {

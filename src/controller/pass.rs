@@ -85,6 +85,7 @@ impl Subject for EncryptedCluster {
     }
 
     fn gone<A: KeyService, U: Upstream>(context: &Context<A, U>, name: &ObjectName) {
+        context.cluster_changed(name);
         context.users.forget(name);
     }
 

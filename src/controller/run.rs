@@ -141,9 +141,9 @@ pub async fn run<A: KeyService + 'static, U: Upstream + 'static>(
         slots: Slots::new(parts.namespaces.len().max(1)),
         key_queue: key_queue.clone(),
         clusters: cluster_queue.clone(),
+        namespaces: parts.namespaces,
     };
-    let work =
-        work(context, parts.namespaces, (key_queue, keys), (cluster_queue, clusters), &readiness, stopped.clone());
+    let work = work(context, (key_queue, keys), (cluster_queue, clusters), &readiness, stopped.clone());
     let lost = async {
         if election.is_some() {
             leadership.reaches(Standing::Lost).await;
@@ -186,12 +186,12 @@ type Queue = (Handle<ObjectName>, Driver<ObjectName>);
 /// The work of a leader, until the stop.
 async fn work<A: KeyService + 'static, U: Upstream + 'static>(
     mut context: Context<A, U>,
-    namespaces: Vec<String>,
     keys: Queue,
     clusters: Queue,
     readiness: &Arc<Readiness>,
     stopped: watch::Receiver<bool>,
 ) {
+    let namespaces = context.namespaces.clone();
     let prepared = async {
         crds_served(&context.client, readiness).await;
         lead(&context.leadership, readiness, &listings(&namespaces)).await;

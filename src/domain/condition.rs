@@ -264,6 +264,9 @@ reasons! {
     // Deletion.
     Deleting Working Nobody "The object is being deleted.";
     DeletionBlocked Stuck Author "The deletion waits for something that the message names.";
+    RegionInUse Stuck Author "A region was taken out of the spec, but EncryptedClusters use its key; it is still managed.";
+    RegionRetained Fine Nobody "A region was taken out of the spec; the database stays deployed there under Retain.";
+    NeverDeletable Fine CloudAdministrator "The cloud has no way to withdraw a registration, so the operator never deletes a key that was registered.";
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! What the YAML means once it is parsed. The raw spec is not seen after this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::{Capabilities, Scope};
 use super::id::{AccountId, KeyArn, Name, Owner, Region};
+use super::moment::Moment;
 use super::reading::Reading;
 
 /// What one object declares.
@@ -32,6 +33,18 @@ impl Desired {
         match self {
             Self::Key(key) => Some(key),
             Self::Cluster(cluster) => cluster.key.present().map(|linked| &linked.key),
+        }
+    }
+
+    /// What becomes of what is outside when the object goes.
+    pub fn afterlife(&self) -> Afterlife {
+        match self {
+            Self::Key(key) => key.afterlife,
+            // What was not made by us is never ours to delete.
+            Self::Cluster(cluster) if cluster.deployment.as_ref().is_some_and(|d| d.bound_id.is_some()) => {
+                Afterlife::Retain
+            }
+            Self::Cluster(cluster) => cluster.afterlife,
         }
     }
 
@@ -67,6 +80,15 @@ pub struct Object {
     /// Whether the annotation `cmk-operator.io/paused` is set.
     #[serde(default)]
     pub paused: bool,
+    /// Its uid: no part of a key's identity, but of what a confirmation is for.
+    #[serde(default)]
+    pub uid: String,
+    /// When its deletion was asked for.
+    #[serde(default)]
+    pub deletion_asked: Option<Moment>,
+    /// The [tokens](super::confirmation::Token) in the annotation `cmk-operator.io/confirm-deletion`.
+    #[serde(default)]
+    pub confirmed: Vec<String>,
 }
 
 /// As whom AWS is called.
@@ -128,6 +150,16 @@ pub struct DesiredKey {
     /// What becomes of the keys when the object goes.
     #[serde(default)]
     pub afterlife: Afterlife,
+    /// Days between the scheduling of a key's deletion and the deletion.
+    #[serde(default = "thirty")]
+    pub window_days: i32,
+    /// The clusters that use the key or want to. Read only when something is to be torn down, and then after that was
+    /// written down, so that of a cluster and a teardown that race at least one sees the other.
+    #[serde(default)]
+    pub users: Reading<Vec<User>>,
+    /// The regions whose teardown status shows: no cluster may begin to use them.
+    #[serde(default)]
+    pub leaving: BTreeSet<Region>,
     /// Whether nothing may be written anywhere outside Kubernetes.
     #[serde(default)]
     pub observe_only: bool,
@@ -142,6 +174,19 @@ pub struct Rivals {
     /// The oldest claimant, region by region, as this object's author may know it.
     #[serde(default)]
     pub older: BTreeMap<Region, String>,
+}
+
+fn thirty() -> i32 {
+    30
+}
+
+/// An `EncryptedCluster` that uses a key, or wants to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct User {
+    /// Its `namespace/name`.
+    pub name: String,
+    /// The regions that it declares, or has claimed and not given back.
+    pub regions: BTreeSet<Region>,
 }
 
 /// What a `CustomerKey` declares for one region.

@@ -1,6 +1,6 @@
 //! What earlier passes wrote down because it cannot be seen outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,12 @@ pub struct Memory {
     /// An attempt to deploy whose outcome is not known.
     #[serde(default)]
     pub deploying: Option<DeployIntent>,
+    /// The regions of keys, by `namespace/name`, that a cluster has said it uses.
+    #[serde(default)]
+    pub claims: BTreeMap<String, BTreeSet<Region>>,
+    /// The token that status has shown for the deletion of the object.
+    #[serde(default)]
+    pub deletion: Option<String>,
     /// The looks of this process. Not durable: a new process counts anew.
     #[serde(default)]
     pub looks: BTreeMap<Subject, Looks>,
@@ -88,6 +94,9 @@ pub struct RegionMemory {
     /// Whether the gate was open at the last status write.
     #[serde(default)]
     pub gate_was_open: bool,
+    /// The token that status has shown for the removal of the region: also the mark that the removal was written down.
+    #[serde(default)]
+    pub removal: Option<String>,
 }
 
 /// A durable intent to create a key.

@@ -4,6 +4,7 @@
 
 pub mod capabilities;
 pub mod condition;
+pub mod confirmation;
 pub mod desired;
 pub mod fault;
 pub mod id;

@@ -98,6 +98,21 @@ pub struct RegionSeen {
     /// The key that is registered.
     #[serde(default)]
     pub registration: Reading<String>,
+    /// The candidates that are neither under the alias nor of the ARN, looked at only when a human has confirmed the end
+    /// of something, or the object goes.
+    #[serde(default)]
+    pub others: BTreeMap<KeyArn, OtherKey>,
+}
+
+/// What was seen of a key that is not the region's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OtherKey {
+    /// The key.
+    #[serde(default)]
+    pub facts: Reading<KeyFacts>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Reading<BTreeMap<String, String>>,
 }
 
 /// A KMS key as `DescribeKey` shows it
@@ -273,10 +288,46 @@ impl Observed {
 }
 
 impl RegionSeen {
+    /// What was seen of a key, however it was found.
+    pub fn facts_of(&self, arn: &KeyArn) -> Reading<&KeyFacts> {
+        let named = |reading: &&Reading<KeyFacts>| reading.present().is_some_and(|facts| facts.arn == *arn);
+        if let Some(reading) = [&self.by_arn, &self.by_alias].into_iter().find(named) {
+            return reading.as_ref();
+        }
+        match self.others.get(arn) {
+            Some(other) => other.facts.as_ref(),
+            // Looked for by its ARN, it is what that look says, unless that one was for another key.
+            None if self.by_arn.present().is_none() => self.by_arn.as_ref(),
+            None => Reading::NOT_LOOKED,
+        }
+    }
+
+    /// The tags of a key, however it was found.
+    pub fn tags_of(&self, arn: &KeyArn) -> Reading<&BTreeMap<String, String>> {
+        // Of the key of the ARN, or else of the alias, the tags were read.
+        let main = self.by_arn.present().or(self.by_alias.present());
+        if main.is_some_and(|facts| facts.arn == *arn) {
+            return self.tags.as_ref();
+        }
+        self.others.get(arn).map_or(Reading::NOT_LOOKED, |other| other.tags.as_ref())
+    }
+
     /// The faults of every look that failed in this region.
     pub fn faults(&self) -> Vec<&Fault> {
-        let Self { by_alias, by_arn, candidates, scanned: _, tags, policy, rotation, principals, offer, registration } =
-            self;
+        let Self {
+            by_alias,
+            by_arn,
+            candidates,
+            scanned: _,
+            tags,
+            policy,
+            rotation,
+            principals,
+            offer,
+            registration,
+            others,
+        } = self;
+        let others = others.values().flat_map(|other| [other.facts.fault(), other.tags.fault()]);
         [
             by_alias.fault(),
             by_arn.fault(),
@@ -289,6 +340,7 @@ impl RegionSeen {
             registration.fault(),
         ]
         .into_iter()
+        .chain(others)
         .flatten()
         .collect()
     }

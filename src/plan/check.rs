@@ -14,6 +14,7 @@ use crate::domain::policy::canonical::canonical_set;
 use crate::domain::policy::{Grant, KeyAccount, Ownership, PolicyDocument, holds};
 use crate::domain::reading::Reading;
 
+use super::removal_check::Removal;
 use super::step::{KeyRef, Step};
 use super::{Pass, Plan};
 
@@ -63,29 +64,16 @@ struct Scene<'a> {
     plan: &'a Plan,
 }
 
-type Rule = Result<(), &'static str>;
+pub(super) type Rule = Result<(), &'static str>;
 
-fn require(holds: bool, rule: &'static str) -> Rule {
+pub(super) fn require(holds: bool, rule: &'static str) -> Rule {
     if holds { Ok(()) } else { Err(rule) }
 }
 
 impl Scene<'_> {
     fn step(&self, step: &Step, before: &[Step]) -> Rule {
-        let object = self.desired.object();
         if step.is_outside() {
-            require(!object.paused, "a paused object writes nothing outside")?;
-            require(!object.deleting, "an object that goes writes nothing outside under Retain")?;
-            require(
-                object.finalizer || before.contains(&Step::AddFinalizer),
-                "the finalizer comes before every outside effect",
-            )?;
-            let key = self.desired.key().ok_or("nothing outside without a key object")?;
-            require(!key.observe_only, "Observe writes nothing outside")?;
-            require(self.observed.depth == Depth::Everything, "only a look at everything is acted on")?;
-            require(
-                self.observed.caller.present().is_some_and(|c| c.account == key.access.account.as_str()),
-                "nothing outside unless AWS takes us for the declared account",
-            )?;
+            self.outside(step, before)?;
         }
         match step {
             Step::CreateKey { region, key, not_after } => {
@@ -162,12 +150,41 @@ impl Scene<'_> {
                 self.deployable(region, *not_after, before)
             }
             Step::RemoveFinalizer => self.may_go(),
+            Step::ScheduleDeletion { .. } | Step::RemoveRegion { .. } | Step::TerminateDatabase { .. } => {
+                Removal { desired: self.desired, observed: self.observed, memory: self.memory, pass: self.pass }
+                    .step(step)
+            }
             Step::AddFinalizer
             | Step::RecordKeyIntent { .. }
             | Step::RecordRegistrationIntent { .. }
             | Step::RecordDeployIntent { .. }
             | Step::RecordDatabase { .. } => Ok(()),
         }
+    }
+
+    /// What has to be so for any effect outside.
+    fn outside(&self, step: &Step, before: &[Step]) -> Rule {
+        let object = self.desired.object();
+        require(!object.paused, "a paused object writes nothing outside")?;
+        require(
+            !object.deleting || self.desired.afterlife() == Afterlife::TearDown,
+            "an object that goes writes nothing outside under Retain",
+        )?;
+        let deletes = matches!(step, Step::ScheduleDeletion { .. } | Step::TerminateDatabase { .. });
+        require(!object.deleting || deletes, "an object that goes makes and mends nothing outside")?;
+        require(
+            object.finalizer || before.contains(&Step::AddFinalizer),
+            "the finalizer comes before every outside effect",
+        )?;
+        let key = self.desired.key().ok_or("nothing outside without a key object")?;
+        require(!key.observe_only, "Observe writes nothing outside")?;
+        require(self.observed.depth == Depth::Everything, "only a look at everything is acted on")?;
+        require(
+            matches!(step, Step::TerminateDatabase { .. })
+                || self.observed.caller.present().is_some_and(|c| c.account == key.access.account.as_str()),
+            "nothing outside unless AWS takes us for the declared account",
+        )?;
+        Ok(())
     }
 
     fn key(&self) -> Result<&DesiredKey, &'static str> {
@@ -289,11 +306,11 @@ impl Scene<'_> {
             self.settled(region.registering, settings.deploy_settle)?;
         }
         self.settled(self.memory.deploying.as_ref().map(|intent| intent.started_at), settings.deploy_settle)?;
-        let afterlife = match self.desired {
-            Desired::Key(key) => key.afterlife,
-            Desired::Cluster(cluster) => cluster.afterlife,
-        };
-        require(afterlife == Afterlife::Retain, "what is to be torn down is not left behind")
+        let Self { desired, observed, memory, pass, plan: _ } = *self;
+        require(
+            desired.afterlife() == Afterlife::Retain || Removal { desired, observed, memory, pass }.is_over(),
+            "what is to be torn down is not left behind",
+        )
     }
 
     /// The ARN belongs to the declared region and account.
@@ -348,7 +365,18 @@ impl Scene<'_> {
         let allowed =
             matches!(self.desired, Desired::Cluster(c) if c.key.present().is_some_and(|linked| linked.allowed));
         require(allowed, "nothing is deployed under a key that does not allow it")?;
-        require(!key.object.deleting, "nothing is deployed under a key that is being torn down")?;
+        require(
+            !key.object.deleting && !key.leaving.contains(region),
+            "nothing is deployed under a key that is being torn down",
+        )?;
+        let claims = match self.desired {
+            Desired::Cluster(cluster) => self.memory.claims.get(&cluster.key_ref),
+            Desired::Key(_) => None,
+        };
+        require(
+            claims.is_some_and(|regions| regions.contains(region)),
+            "nothing is deployed before an earlier pass wrote down the claim on the key",
+        )?;
         let seen = self.observed.regions.get(region).ok_or("nothing is deployed without a look")?;
         let facts =
             match key.regions.get(region).ok_or("nothing is deployed in a region that the key does not declare")? {
@@ -381,6 +409,6 @@ fn account(key: &DesiredKey, region: &Region) -> KeyAccount {
     KeyAccount::new(region.partition(), key.access.account.as_str())
 }
 
-fn owned(key: &DesiredKey, tags: &BTreeMap<String, String>) -> bool {
+pub(super) fn owned(key: &DesiredKey, tags: &BTreeMap<String, String>) -> bool {
     key.owner.tags().iter().all(|(k, v)| tags.get(*k).is_some_and(|value| value == v))
 }

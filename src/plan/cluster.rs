@@ -7,7 +7,7 @@ use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::step::Step;
-use super::{Check, GateReport, credentials, deploy, gate};
+use super::{Check, GateReport, credentials, deploy, gate, terminate};
 
 const AFTER_THE_KEY: [ConditionType; 4] = [
     ConditionType::GateOpen,
@@ -42,6 +42,7 @@ pub(super) fn plan(draft: &mut Draft<'_>, cluster: &DesiredCluster) {
         .map(|region| (region.clone(), gate::plan_region(draft, linked, region, aws, cloud)))
         .collect();
     deploy::plan(draft, cluster, linked, &gates, cloud);
+    terminate::removals(draft, cluster);
 }
 
 fn linked<'c>(draft: &mut Draft<'_>, cluster: &'c DesiredCluster) -> Option<&'c LinkedKey> {

@@ -94,7 +94,12 @@ fn create(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployme
 }
 
 /// Whether a database can be the one that an intent was for.
-fn could_be(database: &Database, request: &DatabaseRequest, intent: &DeployIntent, draft: &Draft<'_>) -> bool {
+pub(super) fn could_be(
+    database: &Database,
+    request: &DatabaseRequest,
+    intent: &DeployIntent,
+    draft: &Draft<'_>,
+) -> bool {
     let settings = &draft.pass.settings;
     // Of one that does not say when it was made it cannot be told that it is not older.
     let in_time = database.created_at.is_some_and(|at| {

@@ -14,7 +14,7 @@ use crate::domain::reading::{Reading, Why};
 
 use super::finding::Finding;
 use super::step::Step;
-use super::{DatabaseReport, NextLook, Pass, Plan, RegionReport, verdict};
+use super::{DatabaseReport, NextLook, Pass, Plan, RegionReport, RemovalReport, verdict};
 
 /// A plan while it is being made.
 pub(super) struct Draft<'a> {
@@ -23,6 +23,7 @@ pub(super) struct Draft<'a> {
     pub(super) memory: &'a Memory,
     pub(super) pass: &'a Pass,
     pub(super) database: Option<DatabaseReport>,
+    pub(super) deletion: Option<RemovalReport>,
     steps: Vec<Step>,
     findings: Vec<Finding>,
     regions: BTreeMap<Region, RegionReport>,
@@ -49,6 +50,7 @@ impl<'a> Draft<'a> {
             memory,
             pass,
             database: None,
+            deletion: None,
             steps: Vec::new(),
             findings: Vec::new(),
             regions: BTreeMap::new(),
@@ -56,6 +58,16 @@ impl<'a> Draft<'a> {
             soonest: None,
             polling: false,
         }
+    }
+
+    /// An empty draft of the same decision, to judge something without saying it.
+    pub(super) fn aside(&self) -> Self {
+        Self::new(self.desired, self.observed, self.memory, self.pass)
+    }
+
+    /// What was said so far.
+    pub(super) fn findings(&self) -> &[Finding] {
+        &self.findings
     }
 
     pub(super) fn now(&self) -> Moment {
@@ -322,7 +334,7 @@ impl<'a> Draft<'a> {
     }
 
     fn into_plan(self, next_look: NextLook) -> Plan {
-        let Self { steps, findings, regions, looks, database, .. } = self;
-        Plan { steps, findings, next_look, regions, looks, database }
+        let Self { steps, findings, regions, looks, database, deletion, .. } = self;
+        Plan { steps, findings, next_look, regions, looks, database, deletion }
     }
 }

@@ -37,7 +37,7 @@ pub fn plan(plan: &Plan) -> String {
 pub fn step_text(step: &Step) -> String {
     match step {
         Step::AddFinalizer => "add the finalizer".to_owned(),
-        Step::RemoveFinalizer => "remove the finalizer; everything outside Kubernetes stays".to_owned(),
+        Step::RemoveFinalizer => "remove the finalizer and let the object go".to_owned(),
         Step::RecordKeyIntent { region, .. } => format!("{region}: write down that a key is about to be created"),
         Step::CreateKey { region, .. } => format!("{region}: create a KMS key"),
         Step::CreateAlias { region, alias, key } => format!("{region}: point {alias} at {}", key_text(key)),
@@ -59,6 +59,13 @@ pub fn step_text(step: &Step) -> String {
         Step::CreateDatabase { region, request, .. } => format!("{region}: create database {:?}", request.name),
         Step::RecordDatabase { region, .. } => format!("{region}: write down the database's id"),
         Step::AddRegion { region, database, .. } => format!("{region}: add the region to database {database}"),
+        Step::ScheduleDeletion { region, key, window_days, .. } => {
+            format!("{region}: schedule {key} for deletion in {window_days} days")
+        }
+        Step::RemoveRegion { region, database, .. } => {
+            format!("{region}: remove the region, with its data, from database {database}")
+        }
+        Step::TerminateDatabase { database, .. } => format!("delete database {database} with its data"),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use crate::domain::capabilities::Registration;
 use crate::domain::condition::{ConditionType, Reason};
-use crate::domain::desired::{DesiredKey, LinkedKey};
+use crate::domain::desired::{Desired, DesiredKey, LinkedKey};
 use crate::domain::fault::Fault;
 use crate::domain::id::{Region, tag};
 use crate::domain::observed::{KeyFacts, KeyState, RegionSeen};
@@ -60,7 +60,8 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
     if !facts_hold && !verdicts.iter().any(|v| matches!(v.outcome, Err(Failure::Not { .. }))) {
         draft.keep_looks(region);
     }
-    let enough = looks >= needed;
+    let claimed = claimed(draft, region);
+    let enough = looks >= needed && claimed;
     if !enough && facts_hold {
         draft.wait(draft.pass.settings.gate_spacing);
     }
@@ -69,6 +70,8 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
         name: "SeenRepeatedly",
         outcome: if open {
             Ok(format!("The same was seen at least {needed} times in a row."))
+        } else if facts_hold && looks >= needed {
+            Err(not(Reason::LooksPending, "The claim on the key is being written down.", ""))
         } else if facts_hold {
             Err(not(Reason::LooksPending, format!("Seen right {looks} of {needed} times in a row."), ""))
         } else {
@@ -83,6 +86,13 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
     report.policy_hash = seen.policy.present().and_then(|text| super::policy::hash(text));
     report.key = subject(&linked.key, region, &seen).present().map(|k| k.arn.clone());
     Gate { may_deploy: facts_hold && enough }
+}
+
+/// Whether an earlier pass wrote down that this cluster uses the region's key. Only then was the key read after the claim,
+/// so that a teardown that did not see the claim is seen here.
+fn claimed(draft: &Draft<'_>, region: &Region) -> bool {
+    let Desired::Cluster(cluster) = draft.desired else { return false };
+    draft.memory.claims.get(&cluster.key_ref).is_some_and(|regions| regions.contains(region))
 }
 
 /// The key that the region's deployments have to be under, by its own identity, not by another object's status.
@@ -146,6 +156,14 @@ fn not_deleting(desired: &DesiredKey) -> Result<String, Failure> {
 }
 
 fn has_region(desired: &DesiredKey, region: &Region) -> Result<String, Failure> {
+    if desired.leaving.contains(region) {
+        let message = format!("The key of {region} is being torn down.");
+        return Err(not(
+            Reason::KeyDeleting,
+            message,
+            "wait until the CustomerKey shows the region without a deletion.",
+        ));
+    }
     if desired.regions.contains_key(region) {
         Ok(format!("The key declares {region}."))
     } else {

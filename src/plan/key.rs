@@ -14,7 +14,7 @@ use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::step::{KeyRef, Step};
-use super::{creation, credentials, policy, registration};
+use super::{creation, credentials, policy, registration, removal, schedule};
 
 const DOWNSTREAM: [ConditionType; 2] = [ConditionType::PoliciesReady, ConditionType::Registered];
 const EVERYTHING: [ConditionType; 3] =
@@ -42,6 +42,7 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
     if !key.object.finalizer {
         draft.step(Step::AddFinalizer);
     }
+    schedule::warn(draft, key);
     let aws = credentials::aws_is_ours(draft, key);
     let cloud = credentials::cloud_is_ours(draft, key);
     if aws && cloud {
@@ -55,9 +56,19 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
     for (region, wish) in &key.regions {
         plan_region(draft, key, region, wish, aws, cloud);
     }
+    removal::plan(draft, key);
+    schedule::surplus(draft, key);
 }
 
-fn plan_region(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &DesiredRegion, aws: bool, cloud: bool) {
+/// Plans one region: one that the spec names, or one that it no longer names and that cannot be let go yet.
+pub(super) fn plan_region(
+    draft: &mut Draft<'_>,
+    key: &DesiredKey,
+    region: &Region,
+    wish: &DesiredRegion,
+    aws: bool,
+    cloud: bool,
+) {
     let seen = draft.seen(region);
     let memory = draft.remembered(region);
     draft.report(region).key.clone_from(&memory.key);
@@ -112,7 +123,9 @@ fn plan_region(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &
         attributes(draft, key, region, &facts, &seen);
     }
     let policy_holds = policy::plan_region(draft, key, region, wish, &facts, &seen);
-    registration::plan_region(draft, key, region, &facts, &seen, &memory, cloud, policy_holds);
+    if key.regions.contains_key(region) {
+        registration::plan_region(draft, key, region, &facts, &seen, &memory, cloud, policy_holds);
+    }
     if !draft.has(ConditionType::KeysReady, region) {
         draft.fine(ConditionType::KeysReady, Some(region), Reason::KeysEnabled, &format!("{} is enabled.", facts.arn));
     }

@@ -17,10 +17,15 @@ mod gate;
 mod key;
 mod policy;
 mod registration;
+mod removal;
+mod removal_check;
+mod schedule;
 mod teardown;
+mod terminate;
 mod verdict;
 
 pub(crate) use policy::hash as policy_hash;
+pub(crate) use schedule::surplus_token;
 
 use std::collections::BTreeMap;
 
@@ -152,6 +157,9 @@ pub struct Plan {
     /// What status shows of the database.
     #[serde(default)]
     pub database: Option<DatabaseReport>,
+    /// What status shows of the object's deletion.
+    #[serde(default)]
+    pub deletion: Option<RemovalReport>,
 }
 
 impl Plan {
@@ -203,6 +211,23 @@ pub struct RegionReport {
     /// The state of the deployment in this region, in the cloud's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
+    /// How far the removal of a region is that the spec no longer names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<RemovalReport>,
+}
+
+/// What status shows of a deletion, or of a region's removal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RemovalReport {
+    /// Whether the region is let go: status forgets it.
+    #[serde(default)]
+    pub released: bool,
+    /// What blocks it, and who can unblock it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<String>,
+    /// The token that confirms it. For a region it is also the mark that the removal was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// The gate of a region.

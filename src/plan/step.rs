@@ -155,6 +155,33 @@ pub enum Step {
         /// After this moment the looks that it rests on are too old.
         not_after: Moment,
     },
+    /// Schedules a key for deletion.
+    ScheduleDeletion {
+        /// Where.
+        region: Region,
+        /// The key.
+        key: KeyArn,
+        /// Days until it is deleted.
+        window_days: i32,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
+    /// Removes a region, with its data, from the database.
+    RemoveRegion {
+        /// Which.
+        region: Region,
+        /// From which database.
+        database: String,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
+    /// Deletes the database with its data.
+    TerminateDatabase {
+        /// Which.
+        database: String,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
 }
 
 /// The places where the process changes something outside itself. Crash tests visit every one of them.
@@ -194,6 +221,12 @@ pub enum Site {
     RecordDatabase,
     /// [`Step::AddRegion`].
     AddRegion,
+    /// [`Step::ScheduleDeletion`].
+    ScheduleDeletion,
+    /// [`Step::RemoveRegion`].
+    RemoveRegion,
+    /// [`Step::TerminateDatabase`].
+    TerminateDatabase,
     /// The status write at the end of a pass.
     WriteStatus,
     /// An event.
@@ -220,6 +253,9 @@ impl Site {
         Self::CreateDatabase,
         Self::RecordDatabase,
         Self::AddRegion,
+        Self::ScheduleDeletion,
+        Self::RemoveRegion,
+        Self::TerminateDatabase,
         Self::WriteStatus,
         Self::PublishEvent,
     ];
@@ -244,6 +280,9 @@ impl Site {
             Self::CreateDatabase => "CreateDatabase",
             Self::RecordDatabase => "RecordDatabase",
             Self::AddRegion => "AddRegion",
+            Self::ScheduleDeletion => "ScheduleDeletion",
+            Self::RemoveRegion => "RemoveRegion",
+            Self::TerminateDatabase => "TerminateDatabase",
             Self::WriteStatus => "WriteStatus",
             Self::PublishEvent => "PublishEvent",
         }
@@ -270,13 +309,16 @@ impl Step {
             Self::CreateDatabase { .. } => Site::CreateDatabase,
             Self::RecordDatabase { .. } => Site::RecordDatabase,
             Self::AddRegion { .. } => Site::AddRegion,
+            Self::ScheduleDeletion { .. } => Site::ScheduleDeletion,
+            Self::RemoveRegion { .. } => Site::RemoveRegion,
+            Self::TerminateDatabase { .. } => Site::TerminateDatabase,
         }
     }
 
     /// The region that it is about; none: the whole object. A fault in one region does not keep another from going on.
     pub fn region(&self) -> Option<&Region> {
         match self {
-            Self::AddFinalizer | Self::RemoveFinalizer => None,
+            Self::AddFinalizer | Self::RemoveFinalizer | Self::TerminateDatabase { .. } => None,
             Self::RecordDeployIntent { intent } => Some(&intent.region),
             Self::RecordKeyIntent { region, .. }
             | Self::CreateKey { region, .. }
@@ -290,7 +332,9 @@ impl Step {
             | Self::Register { region, .. }
             | Self::CreateDatabase { region, .. }
             | Self::RecordDatabase { region, .. }
-            | Self::AddRegion { region, .. } => Some(region),
+            | Self::AddRegion { region, .. }
+            | Self::ScheduleDeletion { region, .. }
+            | Self::RemoveRegion { region, .. } => Some(region),
         }
     }
 
@@ -304,13 +348,16 @@ impl Step {
             | Self::RecordKey { .. }
             | Self::EnableRotation { .. }
             | Self::UpdateDescription { .. }
-            | Self::Tag { .. } => Some(ConditionType::KeysReady),
+            | Self::Tag { .. }
+            | Self::ScheduleDeletion { .. } => Some(ConditionType::KeysReady),
             Self::PutPolicy { .. } => Some(ConditionType::PoliciesReady),
             Self::RecordRegistrationIntent { .. } | Self::Register { .. } => Some(ConditionType::Registered),
             Self::RecordDeployIntent { .. }
             | Self::CreateDatabase { .. }
             | Self::RecordDatabase { .. }
-            | Self::AddRegion { .. } => Some(ConditionType::Deployed),
+            | Self::AddRegion { .. }
+            | Self::RemoveRegion { .. }
+            | Self::TerminateDatabase { .. } => Some(ConditionType::Deployed),
         }
     }
 
@@ -332,7 +379,10 @@ impl Step {
             | Self::Tag { .. }
             | Self::Register { .. }
             | Self::CreateDatabase { .. }
-            | Self::AddRegion { .. } => true,
+            | Self::AddRegion { .. }
+            | Self::ScheduleDeletion { .. }
+            | Self::RemoveRegion { .. }
+            | Self::TerminateDatabase { .. } => true,
         }
     }
 
@@ -342,6 +392,9 @@ impl Step {
         let mut hasher = DefaultHasher::new();
         match self {
             Self::PutPolicy { region, key, document, replaces: _ } => (region, key, document).hash(&mut hasher),
+            Self::ScheduleDeletion { region, key, .. } => ("schedule", region, key).hash(&mut hasher),
+            Self::RemoveRegion { region, database, .. } => ("remove", region, database).hash(&mut hasher),
+            Self::TerminateDatabase { database, .. } => ("terminate", database).hash(&mut hasher),
             other => other.hash(&mut hasher),
         }
         hasher.finish()

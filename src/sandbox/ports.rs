@@ -317,6 +317,12 @@ impl KeyService for Clouds {
         let arn = key.to_string();
         self.kms(place, &Call::write("kms:TagResource", &arn), |kms| kms.tag_resource(&arn, &tags(wished)))
     }
+
+    async fn schedule_deletion(&self, place: &Place, key: &KeyArn, window_days: i32) -> Result<(), Fault> {
+        let arn = key.to_string();
+        let call = Call::write("kms:ScheduleKeyDeletion", &arn);
+        self.kms(place, &call, |kms| kms.schedule_key_deletion(&arn, Some(window_days)).map(drop))
+    }
 }
 
 fn kind(session: &Session) -> DatabaseType {
@@ -474,5 +480,21 @@ impl Upstream for Clouds {
             DatacenterSpec { tier: request.tier.clone(), cloud_provider: "AWS".to_owned(), region: region.to_string() };
         let call = Call::write("POST /v2/databases/{id}/datacenters", id);
         self.astra(session, &call, |astra| astra.add_datacenters(id, &[spec]))
+    }
+
+    async fn remove_region(&self, session: &Session, id: &str, region: &Region) -> Result<(), Fault> {
+        let call = Call::read("GET /v2/databases/{id}/datacenters", id);
+        let all = self.astra(session, &call, |astra| astra.datacenters(id, false))?;
+        let call = Call::write("POST /v2/databases/{id}/datacenters/{id}/terminate", id);
+        let Some(datacenter) = all.into_iter().find(|d| d.region == region.as_str()) else {
+            let message = format!("the database has no region {region}");
+            return Err(Fault::new(FaultClass::Conflict, "GET /v2/databases/{id}/datacenters", id, message));
+        };
+        self.astra(session, &call, |astra| astra.terminate_datacenter(id, &datacenter.id))
+    }
+
+    async fn terminate_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
+        let call = Call::write("POST /v2/databases/{id}/terminate", id);
+        self.astra(session, &call, |astra| astra.terminate_database(id))
     }
 }

@@ -1,8 +1,11 @@
 //! The status of an `EncryptedCluster`.
 
+use std::collections::BTreeSet;
+
 use crate::api::condition::{moment, time};
 use crate::api::{
     ClusterCreation, ClusterRegionStatus, CreationKind, EncryptedClusterStatus, Endpoint, GateCheck, GateStatus,
+    KeyClaim,
 };
 use crate::domain::condition::ConditionType;
 use crate::domain::desired::DesiredCluster;
@@ -12,11 +15,11 @@ use crate::domain::memory::{DeployIntent, MEMORY_VERSION, Memory, RegionMemory};
 use crate::domain::moment::Moment;
 use crate::execute::Outcome;
 use crate::plan::step::Step;
-use crate::plan::{Plan, findings_after};
+use crate::plan::{Plan, RegionReport, RemovalReport, findings_after};
 use crate::ports::Record;
 
 use super::key::unlooked;
-use super::{conditions, short, stage, summary, unseen_since, was_ready};
+use super::{conditions, deletion, failures, short, stage, summary, unseen_since, was_ready};
 
 /// The condition types of an `EncryptedCluster`, in their order.
 pub const CONDITIONS: [ConditionType; 7] = [
@@ -38,6 +41,8 @@ pub fn remember(status: Option<&EncryptedClusterStatus>) -> Memory {
         was_ready: was_ready(&status.conditions),
         unseen_since: unseen_since(&status.conditions),
         regions,
+        claims: status.claims.iter().map(remember_claim).collect(),
+        deletion: status.deletion.as_ref().and_then(|d| d.confirmation_token.clone()),
         database: status.upstream_id.clone(),
         deploying: status
             .creation
@@ -47,6 +52,11 @@ pub fn remember(status: Option<&EncryptedClusterStatus>) -> Memory {
     }
 }
 
+fn remember_claim(claim: &KeyClaim) -> (String, BTreeSet<Region>) {
+    let regions = claim.regions.iter().filter_map(|region| region.parse().ok()).collect();
+    (format!("{}/{}", claim.namespace, claim.name), regions)
+}
+
 fn remember_region(region: &ClusterRegionStatus) -> RegionMemory {
     RegionMemory {
         key: region.key_arn.as_ref().and_then(|arn| arn.parse().ok()),
@@ -54,6 +64,7 @@ fn remember_region(region: &ClusterRegionStatus) -> RegionMemory {
         policy_hash: region.policy_hash.clone(),
         deployment: region.state.clone(),
         gate_was_open: region.gate.as_ref().is_some_and(|gate| gate.open),
+        removal: region.deletion.as_ref().and_then(|d| d.confirmation_token.clone()),
         ..RegionMemory::default()
     }
 }
@@ -120,13 +131,18 @@ pub fn render(
     let hidden = desired.key.present().is_some_and(|linked| !linked.allowed);
     let scope = desired.key.present().filter(|_| !hidden).map(|linked| &linked.key.scope);
     status.upstream = scope.or(desired.deployment.as_ref().map(|d| &d.scope)).map(ToString::to_string);
-    for region in regions {
+    let leaving = |report: &RegionReport| report.removal.as_ref().is_some_and(|removal| !removal.released);
+    let left = plan.regions.iter().filter(|(region, report)| !regions.contains(region) && leaving(report));
+    let all: Vec<&Region> = regions.iter().copied().chain(left.map(|(region, _)| region)).collect();
+    for region in &all {
         let entry = entry(&mut status, region);
         (entry.stage, entry.message) = stage(&findings, region);
         if hidden {
             (entry.key_arn, entry.key_state, entry.policy_hash) = (None, None, None);
         }
-        let Some(report) = plan.regions.get(region) else { continue };
+        entry.deletion = None;
+        let Some(report) = plan.regions.get(*region) else { continue };
+        entry.deletion = report.removal.as_ref().map(|removal| deletion(removal, &[]));
         if let Some(gate) = &report.gate {
             let checks = gate.checks.iter().map(|c| GateCheck {
                 name: c.name.clone(),
@@ -148,8 +164,17 @@ pub fn render(
             entry.state.clone_from(&report.deployment);
         }
     }
-    status.regions.retain(|r| desired.regions.iter().any(|d| d.as_str() == r.name));
+    // While the object goes, or its key cannot be read, nothing is judged of a region that the spec no longer names.
+    let judged = !desired.object.deleting && desired.key.present().is_some_and(|linked| linked.allowed);
+    status.regions.retain(|r| !judged || all.iter().any(|region| region.as_str() == r.name));
     status.regions.sort_by(|a, b| a.name.cmp(&b.name));
+    if judged {
+        status.claims = claims(desired, &status);
+    }
+    let failed = if desired.object.deleting { failures(outcome) } else { Vec::new() };
+    let kept = || RemovalReport { token: memory.deletion.clone(), ..RemovalReport::default() };
+    let waits = plan.deletion.clone().or_else(|| (!failed.is_empty()).then(kept));
+    status.deletion = waits.map(|report| deletion(&report, &failed));
     if let Some(report) = &plan.database {
         status.upstream_id.clone_from(&report.id);
         if !report.endpoints.is_empty() {
@@ -159,6 +184,22 @@ pub fn render(
     }
     settle(&mut status, plan, outcome);
     status
+}
+
+/// The key that this cluster says it uses, in the regions that it declares or still has. A key that is being deleted is
+/// not claimed anew: that would block its deletion for nothing.
+fn claims(desired: &DesiredCluster, status: &EncryptedClusterStatus) -> Vec<KeyClaim> {
+    let Some(linked) = desired.key.present() else { return status.claims.clone() };
+    let owner = &linked.key.owner;
+    let (namespace, name) = (owner.namespace.to_string(), owner.name.to_string());
+    let known = status.claims.iter().find(|claim| claim.namespace == namespace && claim.name == name);
+    let claimed = |region: &str| known.is_some_and(|claim| claim.regions.iter().any(|r| r == region));
+    let closed = |region: &str| {
+        linked.key.object.deleting || linked.key.leaving.iter().any(|leaving| leaving.as_str() == region)
+    };
+    let regions = status.regions.iter().map(|region| region.name.clone());
+    let regions: Vec<String> = regions.filter(|region| claimed(region) || !closed(region)).collect();
+    if regions.is_empty() { Vec::new() } else { vec![KeyClaim { namespace, name, regions }] }
 }
 
 fn entry<'s>(status: &'s mut EncryptedClusterStatus, region: &Region) -> &'s mut ClusterRegionStatus {

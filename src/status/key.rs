@@ -3,6 +3,7 @@
 use crate::api::condition::{moment, time};
 use crate::api::{
     AwsStatus, CreationIntent, CustomerKeyStatus, KeyRegionStatus, RegistrationAttempt, RotationStatus, SurplusKey,
+    UsedBy,
 };
 use crate::domain::condition::ConditionType;
 use crate::domain::desired::DesiredKey;
@@ -13,10 +14,10 @@ use crate::domain::moment::Moment;
 use crate::execute::Outcome;
 use crate::plan::finding::Finding;
 use crate::plan::step::Step;
-use crate::plan::{Plan, RegionReport, findings_after};
+use crate::plan::{Plan, RegionReport, RemovalReport, findings_after, surplus_token};
 use crate::ports::Record;
 
-use super::{conditions, stage, summary, unseen_since, was_ready};
+use super::{conditions, deletion, failures, stage, summary, unseen_since, was_ready};
 
 /// The condition types of a `CustomerKey`, in their order.
 pub const CONDITIONS: [ConditionType; 7] = [
@@ -38,6 +39,7 @@ pub fn remember(status: Option<&CustomerKeyStatus>) -> Memory {
         was_ready: was_ready(&status.conditions),
         unseen_since: unseen_since(&status.conditions),
         regions,
+        deletion: status.deletion.as_ref().and_then(|d| d.confirmation_token.clone()),
         ..Memory::default()
     }
 }
@@ -57,6 +59,7 @@ fn remember_region(region: &KeyRegionStatus) -> RegionMemory {
         principals: region.principals.clone(),
         deployment: None,
         gate_was_open: false,
+        removal: region.deletion.as_ref().and_then(|d| d.confirmation_token.clone()),
     }
 }
 
@@ -146,29 +149,50 @@ pub fn render(
         account_id: Some(desired.access.account.to_string()),
         external_id: Some(desired.access.external_id.clone()),
     });
-    for region in regions {
+    let leaving = plan.regions.iter().filter(|(region, report)| !regions.contains(region) && report.removal.is_some());
+    let all: Vec<&Region> = regions.iter().copied().chain(leaving.map(|(region, _)| region)).collect();
+    for region in all {
         let report = plan.regions.get(region);
         let entry = entry(&mut status, region);
         (entry.stage, entry.message) = stage(&findings, region);
         if let Some(report) = report {
             show(entry, report);
         }
+        entry.deletion = report.and_then(|r| r.removal.as_ref()).map(|removal| deletion(removal, &[]));
         settle(entry, outcome, region);
         if let Some(surplus) = report.and_then(|r| r.surplus.as_ref()) {
             status.surplus_keys.retain(|s| s.region != region.as_str());
             status.surplus_keys.extend(surplus.iter().map(|arn| SurplusKey {
                 region: region.to_string(),
                 key_arn: arn.to_string(),
+                confirmation_token: Some(surplus_token(&desired.object.uid, arn).to_string()),
                 ..SurplusKey::default()
             }));
         }
     }
-    // A region that the spec no longer names stays only as long as it remembers a key.
+    // A region that the spec no longer names stays as long as it remembers something and was not let go.
+    let released = |name: &str| {
+        let report = plan.regions.iter().find(|(region, _)| region.as_str() == name);
+        report.is_some_and(|(_, r)| r.removal.as_ref().is_some_and(|removal| removal.released))
+    };
     status.regions.retain(|r| {
-        r.key_arn.is_some() || r.creation.is_some() || desired.regions.keys().any(|d| d.as_str() == r.name)
+        let declared = desired.regions.keys().any(|d| d.as_str() == r.name);
+        declared || (!released(&r.name) && (r.key_arn.is_some() || r.creation.is_some()))
     });
     status.regions.sort_by(|a, b| a.name.cmp(&b.name));
+    let failed = if desired.object.deleting { failures(outcome) } else { Vec::new() };
+    let waits = plan.deletion.clone().or_else(|| (!failed.is_empty()).then(|| kept(memory)));
+    status.deletion = waits.map(|report| deletion(&report, &failed));
+    status.used_by = desired.users.present().map(|users| UsedBy {
+        count: i32::try_from(users.len()).unwrap_or(i32::MAX),
+        sample: users.iter().take(16).map(|user| user.name.clone()).collect(),
+    });
     status
+}
+
+/// A deletion that is under way: the token stays, so that it stays confirmed.
+fn kept(memory: &Memory) -> RemovalReport {
+    RemovalReport { token: memory.deletion.clone(), ..RemovalReport::default() }
 }
 
 /// Shows what was looked at, and leaves the rest as it was.
@@ -187,6 +211,7 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
         surplus: _,
         gate: _,
         deployment: _,
+        removal: _,
     } = report;
     keep(&mut entry.key_arn, key.as_ref().map(ToString::to_string).as_ref());
     keep(&mut entry.alias, alias.as_ref());

@@ -5,10 +5,14 @@
 pub mod cluster;
 pub mod key;
 
+use crate::api::DeletionStatus;
 use crate::api::condition::{Condition, condition, find, moment};
 use crate::domain::condition::{ConditionType, Reason, Standing, Truth};
+use crate::domain::fault::FaultClass;
 use crate::domain::id::Region;
 use crate::domain::moment::Moment;
+use crate::execute::Outcome;
+use crate::plan::RemovalReport;
 use crate::plan::finding::Finding;
 
 /// The longest message that is shown in status; the API server would refuse the whole status for one that is too long.
@@ -101,6 +105,21 @@ fn stage(findings: &[Finding], region: &Region) -> (Option<String>, Option<Strin
 fn summary(findings: &[Finding], regions: &[&Region]) -> String {
     let done = regions.iter().filter(|region| stage(findings, region).0.as_deref() == Some("Done")).count();
     format!("{done}/{} regions", regions.len())
+}
+
+/// What a deletion or a removal waits for; a step of it that failed is among that.
+fn deletion(report: &RemovalReport, failed: &[Finding]) -> DeletionStatus {
+    let failed = failed.iter().map(Finding::text);
+    DeletionStatus {
+        blocked_by: report.blocked_by.iter().cloned().chain(failed).take(64).map(|text| short(&text)).collect(),
+        confirmation_token: report.token.clone(),
+    }
+}
+
+/// What the failed steps mean.
+fn failures(outcome: &Outcome) -> Vec<Finding> {
+    let failed = outcome.failed.iter().filter(|(_, fault)| fault.class != FaultClass::Conflict);
+    failed.filter_map(|(step, fault)| Some(Finding::of_fault(step.condition()?, step.region(), fault))).collect()
 }
 
 /// Whether the object was Ready, or would still be but for not having been seen for long.

@@ -17,7 +17,7 @@ use cmk_operator::ports::{Credentials, Session, Upstream};
 use serde_json::{Value, json};
 
 use super::aws::NOW;
-use super::server::{Answer, Server};
+use super::server::{Answer, Seen, Server};
 
 pub(crate) const TOKEN: &str = "AstraCS:abc:0123456789";
 const ARN: &str = "arn:aws:kms:us-east-2:111111111111:key/0a";
@@ -336,5 +336,49 @@ fn what_a_secret_lacks_is_named() {
     ] {
         let given = given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         assert_eq!(required_keys(cloud, &given), lacking, "{cloud} {given:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_region_is_removed_by_its_datacenter_and_only_if_it_is_the_only_one_there() {
+    let listed = |extra: Value| {
+        let mut all = json!([
+            { "id": "id-1-1", "region": "us-east-1", "status": "ACTIVE" },
+            { "id": "id-1-2", "region": "eu-west-1", "status": "TERMINATED" },
+            { "id": "id-1-3", "region": "eu-west-1", "status": "ACTIVE" },
+        ]);
+        all.as_array_mut().unwrap().extend(extra.as_array().unwrap().iter().cloned());
+        all
+    };
+    for (extra, goes) in
+        [(json!([]), true), (json!([{ "id": "id-1-4", "region": "eu-west-1", "status": "ACTIVE" }]), false)]
+    {
+        let body = listed(extra);
+        let server = Server::start(move |seen: &Seen| match seen.method.as_str() {
+            "GET" => Answer::json(200, &body),
+            _ => Answer::text(202, ""),
+        })
+        .await;
+        let (session, there) = (session("Serverless"), "eu-west-1".parse().unwrap());
+        let removed = clouds(&server.url).remove_region(&session, "id-1", &there).await;
+        let posts: Vec<String> = server.seen().into_iter().filter(|s| s.method == "POST").map(|s| s.path).collect();
+        if goes {
+            removed.unwrap();
+            assert_eq!(posts, ["/v2/databases/id-1/datacenters/id-1-3/terminate"]);
+        } else {
+            assert_eq!(removed.unwrap_err().class, FaultClass::Conflict);
+            assert!(posts.is_empty(), "{posts:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_is_terminated_by_its_id() {
+    for (status, class) in [(202, None), (404, Some(FaultClass::Conflict)), (409, Some(FaultClass::Conflict))] {
+        let server = Server::start(move |_| Answer::text(status, "")).await;
+        let ended = clouds(&server.url).terminate_database(&session("Serverless"), "id/1").await;
+        assert_eq!(ended.err().map(|fault| fault.class), class, "{status}");
+        let seen = server.seen();
+        assert_eq!((seen[0].method.as_str(), seen[0].path.as_str()), ("POST", "/v2/databases/id%2F1/terminate"));
     }
 }

@@ -152,3 +152,42 @@ async fn many_at_once_assume_a_role_once() {
     futures::future::join_all((0..20).map(|_| keys.describe(&place, ARN))).await;
     assert_eq!((server.count("AssumeRole"), server.count("DescribeKey")), (2, 20));
 }
+
+const DELETER: &str = "arn:aws:iam::{account}:role/deleter";
+
+/// Both roles are closed; KMS takes everything.
+fn willing(seen: &Seen) -> Answer {
+    match seen.operation().as_str() {
+        "ScheduleKeyDeletion" => Answer::json(200, &serde_json::json!({ "KeyId": ARN, "PendingWindowInDays": 7 })),
+        _ => closed(seen),
+    }
+}
+
+#[tokio::test]
+async fn keys_are_scheduled_as_the_role_for_deletions_and_nothing_else_is() {
+    let server = Server::start(willing).await;
+    let keys = bench(Options { deletion_role: Some(DELETER.to_owned()), ..options(&server.url) }).keys;
+    let place = with_role(ROLE, "cmk:prod:team-a");
+    keys.describe(&place, ARN).await;
+    keys.schedule_deletion(&place, &ARN.parse().unwrap(), 7).await.unwrap();
+    let assumed: Vec<_> = server.seen().into_iter().filter(|s| s.operation() == "AssumeRole").collect();
+    let with: Vec<_> = assumed.iter().map(|s| (s.form("RoleArn").unwrap(), s.form("ExternalId"))).collect();
+    let deleter = DELETER.replace("{account}", "111111111111");
+    let id = Some("cmk:prod:team-a".to_owned());
+    // Each with the namespace's External ID, and each proven to demand one.
+    let expected = [(ROLE, id.clone()), (ROLE, None), (deleter.as_str(), id), (deleter.as_str(), None)];
+    assert_eq!(with, expected.map(|(role, id)| (role.to_owned(), id)));
+    let scheduled = server.seen().into_iter().find(|s| s.operation() == "ScheduleKeyDeletion").unwrap();
+    assert_eq!(scheduled.json(), serde_json::json!({ "KeyId": ARN, "PendingWindowInDays": 7 }));
+}
+
+#[tokio::test]
+async fn a_role_for_deletions_in_another_account_is_refused_before_anything_is_sent() {
+    let server = Server::start(willing).await;
+    let other = DELETER.replace("{account}", "222222222222");
+    let keys = bench(Options { deletion_role: Some(other), ..options(&server.url) }).keys;
+    let fault = keys.schedule_deletion(&place(), &ARN.parse().unwrap(), 30).await.unwrap_err();
+    assert_eq!((fault.class, fault.cause, fault.applied), (FaultClass::Refused, Cause::Role, Applied::No));
+    assert!(fault.message.contains("is not in account 111111111111"), "{fault}");
+    assert!(server.seen().is_empty());
+}

@@ -332,6 +332,8 @@ fn print_memory(memory: &Memory, print: &mut Print) {
         regions,
         database,
         deploying,
+        claims,
+        deletion,
         looks: _,
         looked: _,
         recent: _,
@@ -346,8 +348,9 @@ fn print_memory(memory: &Memory, print: &mut Print) {
         region.registering.hash(print);
         region.registered.hash(print);
         (&region.key_state, &region.policy_hash, &region.principals).hash(print);
-        (&region.deployment, region.gate_was_open).hash(print);
+        (&region.deployment, region.gate_was_open, &region.removal).hash(print);
     }
+    (claims, deletion).hash(print);
     database.hash(print);
     deploying.hash(print);
 }

@@ -115,6 +115,11 @@ impl KeyService for Wire<'_, '_> {
         self.send(&Sent::Change { key });
         self.lab.clouds.tag(place, key, tags).await
     }
+
+    async fn schedule_deletion(&self, place: &Place, key: &KeyArn, window_days: i32) -> Result<(), Fault> {
+        self.send(&Sent::Change { key });
+        self.lab.clouds.schedule_deletion(place, key, window_days).await
+    }
 }
 
 impl Upstream for Wire<'_, '_> {
@@ -166,5 +171,13 @@ impl Upstream for Wire<'_, '_> {
     ) -> Result<(), Fault> {
         self.send(&Sent::AddRegion { region });
         self.lab.clouds.add_region(session, id, request, region).await
+    }
+
+    async fn remove_region(&self, session: &Session, id: &str, region: &Region) -> Result<(), Fault> {
+        self.lab.clouds.remove_region(session, id, region).await
+    }
+
+    async fn terminate_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
+        self.lab.clouds.terminate_database(session, id).await
     }
 }

@@ -7,6 +7,7 @@
 //! - `T-5s`, `T+2m`, `T-1h`, `T-30d` are moments; `k1` is the ARN of a key in the region that it stands under;
 //!   `33000 letters` is a long text; `NotLooked` and `fault <class>[/<cause>] <operation>` are unknown;
 //! - a policy is a map of statements by Sid; `ours use` is the Sid of the operator's own statement `use`;
+//! - `the-token` is the token that confirms the deletion, as the decision shows it;
 //! - `of-seen` is the hash of the policy that is seen, `as-seen` the fingerprint of what is seen, `as-planned` the hash of
 //!   the statements that are to be ours.
 
@@ -263,6 +264,10 @@ fn finish(scene: &Value) -> Scene {
                 write["wish"] = json!(wish);
             }
         }
+    }
+    // The token is the one that status would show.
+    if let Some(token) = plan.deletion.and_then(|deletion| deletion.token) {
+        scene = serde_json::from_str(&scene.to_string().replace("\"the-token\"", &json!(token).to_string())).unwrap();
     }
     read(&scene)
 }

@@ -33,6 +33,12 @@ pub(crate) fn step(step: &Step) -> String {
         Step::AddRegion { database: id, request, not_after, .. } => {
             format!("to {id} {} until {}", database(request), moment(*not_after))
         }
+        Step::ScheduleDeletion { region, key, window_days, not_after } => {
+            format!("{} in {window_days} days until {}", arn(region, key), moment(*not_after))
+        }
+        Step::RemoveRegion { database, not_after, .. } | Step::TerminateDatabase { database, not_after } => {
+            format!("{database} until {}", moment(*not_after))
+        }
     };
     let region = step.region().map(|r| format!("{r} ")).unwrap_or_default();
     format!("{region}{} {what}", step.site().as_str())

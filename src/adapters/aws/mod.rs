@@ -52,6 +52,23 @@ impl AwsKeys {
         outcome
     }
 
+    /// The place for a deletion: the same, with the role that is configured for deletions, and the same External ID.
+    fn place_of_deletion(&self, place: &Place) -> Result<Place, Fault> {
+        let mut place = place.clone();
+        let account = place.access.account.as_str();
+        if let Some(role) = &self.sender.options.deletion_role {
+            let role = role.replace("{account}", account);
+            // AWS would say only that the key is not there.
+            if role.split(':').nth(4) != Some(account) {
+                let message = format!("the role for deletions is not in account {account}, where the key is");
+                let fault = Fault::new(FaultClass::Refused, Operation::AssumeRole.action(), &role, message);
+                return Err(fault.because(Cause::Role));
+            }
+            place.access.role_arn = Some(role);
+        }
+        Ok(place)
+    }
+
     async fn who(&self, place: &Place) -> Result<Caller, Fault> {
         let set = self.clients.of(place).await?;
         let mut known = set.caller.lock().await;
@@ -169,6 +186,15 @@ impl KeyService for AwsKeys {
         let tags = keys::wire_tags(Operation::TagResource, &target, tags)?;
         let call = set.writes.tag_resource().key_id(&target).set_tags(Some(tags));
         let done = self.sender.write(Operation::TagResource, place, &target, Box::pin(call.send())).await;
+        self.noted(&set, done.map(drop)).await
+    }
+
+    async fn schedule_deletion(&self, place: &Place, key: &KeyArn, window_days: i32) -> Result<(), Fault> {
+        let place = &self.place_of_deletion(place)?;
+        let set = self.clients.of(place).await?;
+        let target = key.to_string();
+        let call = set.writes.schedule_key_deletion().key_id(&target).pending_window_in_days(window_days);
+        let done = self.sender.write(Operation::ScheduleKeyDeletion, place, &target, Box::pin(call.send())).await;
         self.noted(&set, done.map(drop)).await
     }
 }

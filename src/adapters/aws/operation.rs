@@ -31,11 +31,13 @@ pub enum Operation {
     UpdateKeyDescription,
     /// `kms:TagResource`.
     TagResource,
+    /// `kms:ScheduleKeyDeletion`.
+    ScheduleKeyDeletion,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AssumeRole,
         Self::GetCallerIdentity,
         Self::DescribeKey,
@@ -50,6 +52,7 @@ impl Operation {
         Self::EnableKeyRotation,
         Self::UpdateKeyDescription,
         Self::TagResource,
+        Self::ScheduleKeyDeletion,
     ];
 
     /// The IAM action.
@@ -69,6 +72,7 @@ impl Operation {
             Self::EnableKeyRotation => "kms:EnableKeyRotation",
             Self::UpdateKeyDescription => "kms:UpdateKeyDescription",
             Self::TagResource => "kms:TagResource",
+            Self::ScheduleKeyDeletion => "kms:ScheduleKeyDeletion",
         }
     }
 
@@ -98,7 +102,8 @@ impl Operation {
             | Self::PutKeyPolicy
             | Self::EnableKeyRotation
             | Self::UpdateKeyDescription
-            | Self::TagResource => true,
+            | Self::TagResource
+            | Self::ScheduleKeyDeletion => true,
         }
     }
 

@@ -15,6 +15,9 @@ pub struct Options {
     pub installation: Name,
     /// Whether a role that anybody may assume without our External ID is used all the same.
     pub allow_open_roles: bool,
+    /// The role that schedules keys for deletion, and does nothing else; `{account}` in it stands for the key's account.
+    /// Absent: whoever acts on the object does it.
+    pub deletion_role: Option<String>,
     /// Time for a connection to be made.
     pub connect_timeout: Duration,
     /// Time for one attempt of a read.
@@ -69,6 +72,7 @@ impl Options {
         Self {
             installation,
             allow_open_roles: false,
+            deletion_role: None,
             connect_timeout: Duration::from_secs(3),
             read_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(20),

@@ -44,6 +44,9 @@ const CURRENT_ORG: &str = "GET /v2/currentOrg";
 const CREATE: &str = "POST /v2/databases";
 const ADD_REGION: &str = "POST /v2/databases/{id}/datacenters";
 const LIST: &str = "GET /v2/databases";
+const DATACENTERS: &str = "GET /v2/databases/{id}/datacenters";
+const REMOVE_REGION: &str = "POST /v2/databases/{id}/datacenters/{datacenter}/terminate";
+const TERMINATE: &str = "POST /v2/databases/{id}/terminate";
 
 /// Astra.
 pub(super) struct Astra {
@@ -314,6 +317,29 @@ impl Astra {
         let path = format!("/v2/databases/{}/datacenters", quoted(id));
         let target = format!("{region} of {id}");
         let sent = self.send(session, Request::post(ADD_REGION, &target, path, body)).await;
+        sent.map(drop).map_err(|refusal| refusal.fault)
+    }
+
+    /// Removes a region. The vendor wants the id of its datacenter, which only the list of these says.
+    pub(super) async fn remove_region(&self, session: &Session, id: &str, region: &Region) -> Result<(), Fault> {
+        let target = format!("{region} of {id}");
+        let path = format!("/v2/databases/{}/datacenters", quoted(id));
+        let all: Option<Vec<Datacenter>> = self.get(session, DATACENTERS, &target, path).await?;
+        let here = all.unwrap_or_default().into_iter().filter(|d| d.is_live() && d.region() == region.as_str());
+        let mut ids = here.filter_map(Datacenter::into_id);
+        // None, or several of which it is not known which one is meant: nothing is removed on a guess.
+        let (Some(datacenter), None) = (ids.next(), ids.next()) else {
+            let message = "the list of the database's regions does not name one datacenter there";
+            return Err(Fault::new(FaultClass::Conflict, DATACENTERS, &target, message));
+        };
+        let path = format!("/v2/databases/{}/datacenters/{}/terminate", quoted(id), quoted(&datacenter));
+        let sent = self.send(session, Request::post(REMOVE_REGION, &target, path, json!({}))).await;
+        sent.map(drop).map_err(|refusal| refusal.fault)
+    }
+
+    pub(super) async fn terminate_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
+        let path = format!("/v2/databases/{}/terminate", quoted(id));
+        let sent = self.send(session, Request::post(TERMINATE, id, path, json!({}))).await;
         sent.map(drop).map_err(|refusal| refusal.fault)
     }
 }

@@ -118,11 +118,27 @@ pub(super) struct DatabaseInfo {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Datacenter {
+    #[serde(default)]
+    id: Option<String>,
     region: String,
     #[serde(default)]
     status: Option<String>,
     #[serde(default)]
     data_endpoint_url: Option<String>,
+}
+
+impl Datacenter {
+    pub(super) fn region(&self) -> &str {
+        &self.region
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.status.as_deref().is_none_or(|status| state(status) != DatabaseState::Terminated)
+    }
+
+    pub(super) fn into_id(self) -> Option<String> {
+        self.id.filter(|id| !id.is_empty())
+    }
 }
 
 impl WireDatabase {

@@ -156,4 +156,12 @@ impl Upstream for Clouds {
     ) -> Result<(), Fault> {
         self.of(session)?.add_region(session, id, request, region).await
     }
+
+    async fn remove_region(&self, session: &Session, id: &str, region: &Region) -> Result<(), Fault> {
+        self.of(session)?.remove_region(session, id, region).await
+    }
+
+    async fn terminate_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
+        self.of(session)?.terminate_database(session, id).await
+    }
 }

@@ -1,0 +1,240 @@
+//! The end of a database, or of one of its regions, with the data in it.
+//!
+//! # Guarantees
+//! Only what this object created is deleted: the recorded database, under the declared name, never a bound one; only under
+//! `deletionPolicy: Delete`, and only after a human confirmed it with the token that status showed before. What cannot be
+//! seen is left alone, and the object stays and says so.
+
+use crate::domain::condition::{ConditionType, Reason};
+use crate::domain::confirmation::Token;
+use crate::domain::desired::{Afterlife, Deployment, DesiredCluster};
+use crate::domain::id::Region;
+use crate::domain::observed::{Database, DatabaseState};
+use crate::domain::reading::Reading;
+
+use super::draft::Draft;
+use super::step::{DatabaseRef, Step};
+use super::teardown::{self, Blocker};
+use super::{RemovalReport, credentials, deploy};
+
+const CONDITION: ConditionType = ConditionType::Deployed;
+
+/// What keeps the cloud from being asked, or told, anything.
+fn trouble(draft: &Draft<'_>, cluster: &DesiredCluster) -> Vec<Blocker> {
+    let Some(linked) = cluster.key.present().filter(|linked| linked.allowed) else {
+        let message = match &cluster.key {
+            Reading::Present(_) => format!("CustomerKey {} does not allow clusters of this namespace", cluster.key_ref),
+            Reading::Absent => format!("CustomerKey {} does not exist", cluster.key_ref),
+            Reading::Unknown(_) => format!("CustomerKey {} could not be read", cluster.key_ref),
+        };
+        return vec![Blocker {
+            region: None,
+            message: format!("{message}, and only with it is it known which organization the database is in."),
+            fix: "have it put in order, or applied again.".to_owned(),
+        }];
+    };
+    let mut aside = draft.aside();
+    if credentials::cloud_is_ours(&mut aside, &linked.key) {
+        return Vec::new();
+    }
+    let then = format!("{} cannot be asked about the database", linked.key.scope.cloud);
+    let mut blockers: Vec<Blocker> = aside.findings().iter().map(|f| teardown::of_finding(f, &then)).collect();
+    if blockers.is_empty() {
+        blockers.push(teardown::unseen(None, "The database", &draft.observed.scope));
+    }
+    blockers
+}
+
+/// Plans the end of a cluster whose database is to be deleted.
+pub(super) fn plan(draft: &mut Draft<'_>, cluster: &DesiredCluster) {
+    let recorded = draft.memory.database.clone();
+    let Some(deployment) =
+        cluster.deployment.as_ref().filter(|_| recorded.is_some() || draft.memory.deploying.is_some())
+    else {
+        teardown::release(draft, "The object is being deleted; it created no database.");
+        return;
+    };
+    let trouble = trouble(draft, cluster);
+    if !trouble.is_empty() {
+        teardown::block(draft, trouble, None);
+        return;
+    }
+    match recorded {
+        Some(id) => delete(draft, cluster, deployment, &id),
+        None => find(draft, deployment),
+    }
+}
+
+/// A creation was begun and its outcome never learnt; its settle window is over.
+fn find(draft: &mut Draft<'_>, deployment: &Deployment) {
+    let named = match &draft.observed.database.named {
+        Reading::Present(all) => all.clone(),
+        Reading::Absent => Vec::new(),
+        unknown @ Reading::Unknown(_) => {
+            let blocker = teardown::unseen(None, "Whether the database was created", unknown);
+            teardown::block(draft, vec![blocker], None);
+            return;
+        }
+    };
+    let Some(intent) = draft.memory.deploying.clone() else { return };
+    let ours: Vec<&Database> =
+        named.iter().filter(|d| deploy::could_be(d, &deployment.request, &intent, draft)).collect();
+    match ours.as_slice() {
+        [] => teardown::release(draft, "The object is being deleted; it created no database."),
+        [one] => {
+            let database = DatabaseRef::Id(one.id.clone());
+            teardown::going(draft, &format!("Found database {} of this object; recording it.", one.id));
+            draft.step(Step::RecordDatabase { region: intent.region, database });
+        }
+        several => {
+            let ids: Vec<&str> = several.iter().map(|database| database.id.as_str()).collect();
+            let blocker = Blocker {
+                region: None,
+                message: format!("It cannot be told which of the databases {} this object created.", ids.join(", ")),
+                fix: "delete by hand, in the cloud's portal, what is not needed.".to_owned(),
+            };
+            teardown::block(draft, vec![blocker], None);
+        }
+    }
+}
+
+fn delete(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, id: &str) {
+    let database = match &draft.observed.database.by_id {
+        Reading::Present(database) => database.clone(),
+        Reading::Absent => {
+            // A database may be missing from a look or two.
+            if draft.look_at_deployment(&cluster.primary, &("no database", id)) < draft.pass.settings.gate_looks {
+                teardown::going(draft, &format!("The cloud does not show database {id}; looking again."));
+                let spacing = draft.pass.settings.gate_spacing;
+                draft.wait(spacing);
+            } else {
+                teardown::release(draft, &format!("The object is being deleted; database {id} no longer exists."));
+            }
+            return;
+        }
+        unknown @ Reading::Unknown(_) => {
+            let blocker = teardown::unseen(None, &format!("Database {id}"), unknown);
+            teardown::block(draft, vec![blocker], None);
+            return;
+        }
+    };
+    if database.state == DatabaseState::Terminated {
+        teardown::release(draft, &format!("The object is being deleted; database {id} is terminated."));
+        return;
+    }
+    let token = teardown::token(&cluster.object, [id]);
+    let mut blockers = mismatch(deployment, &database);
+    blockers.extend(teardown::held_back(&cluster.object, observes(cluster)));
+    if !teardown::confirmed(draft, &token, draft.memory.deletion.as_ref()) {
+        let message =
+            format!("Nobody has confirmed that database {id} ({:?}) may be deleted with its data.", database.name);
+        blockers.push(teardown::unconfirmed(draft, None, message, token.as_str()));
+    }
+    if !blockers.is_empty() {
+        teardown::block(draft, blockers, Some(&token));
+        return;
+    }
+    teardown::going(draft, &format!("Database {id} is being deleted with its data."));
+    let not_after = draft.observed.at + draft.pass.settings.look_valid;
+    draft.repeatable(Step::TerminateDatabase { database: id.to_owned(), not_after });
+}
+
+/// Whether the key's object says that nothing is written outside.
+fn observes(cluster: &DesiredCluster) -> bool {
+    cluster.key.present().is_some_and(|linked| linked.key.observe_only)
+}
+
+/// What speaks against the recorded database being the one that was created.
+fn mismatch(deployment: &Deployment, database: &Database) -> Vec<Blocker> {
+    if database.name == deployment.request.name {
+        return Vec::new();
+    }
+    let message = format!(
+        "Database {} is named {:?}, not {:?} as declared.",
+        database.id, database.name, deployment.request.name
+    );
+    let fix = "delete it by hand, in the cloud's portal, if it is the right one.".to_owned();
+    vec![Blocker { region: None, message, fix }]
+}
+
+/// Plans what becomes of the regions that status shows and the spec no longer names.
+pub(super) fn removals(draft: &mut Draft<'_>, cluster: &DesiredCluster) {
+    let regions: Vec<Region> =
+        draft.memory.regions.keys().filter(|region| !cluster.regions.contains(*region)).cloned().collect();
+    for region in regions {
+        let report = removal(draft, cluster, &region);
+        draft.report(&region).removal = Some(report);
+    }
+}
+
+fn removal(draft: &mut Draft<'_>, cluster: &DesiredCluster, region: &Region) -> RemovalReport {
+    let released = RemovalReport { released: true, ..RemovalReport::default() };
+    let memory = draft.remembered(region);
+    let kept = RemovalReport { token: memory.removal.clone(), ..RemovalReport::default() };
+    let pending = draft.memory.deploying.as_ref().is_some_and(|intent| intent.region == *region);
+    let Some(deployment) = &cluster.deployment else { return released };
+    let id = deployment.bound_id.as_ref().or(draft.memory.database.as_ref()).cloned();
+    let database = match (id, &draft.observed.database.by_id) {
+        (None, _) => return if pending { kept } else { released },
+        (Some(_), Reading::Present(database)) => database.clone(),
+        // Not to be seen now: what was there may still be.
+        (Some(_), Reading::Absent | Reading::Unknown(_)) => return kept,
+    };
+    let state = match database.regions.get(region.as_str()) {
+        None | Some(DatabaseState::Terminated) if pending => return kept,
+        None | Some(DatabaseState::Terminated) => return released,
+        Some(state) => state.clone(),
+    };
+    if draft.desired.afterlife() == Afterlife::Retain {
+        let message = format!("{region} is no longer in the spec; the database stays deployed there.");
+        draft.fine(CONDITION, Some(region), Reason::RegionRetained, &message);
+        return kept;
+    }
+    let fresh = Token::of(&cluster.object.uid, &draft.pass.nonce, [database.id.as_str(), region.as_str()]);
+    let shown = memory.removal.clone().unwrap_or_else(|| fresh.as_str().to_owned());
+    let confirmed = memory.removal.as_ref().is_some_and(|token| cluster.object.confirmed.contains(token));
+    let mut blockers = mismatch(deployment, &database);
+    if database.region == region.as_str() {
+        blockers.push(Blocker {
+            region: Some(region.clone()),
+            message: format!(
+                "Database {} was created in {region}; that region goes only with the database.",
+                database.id
+            ),
+            fix: "put the region back into the spec.".to_owned(),
+        });
+    }
+    blockers.extend(teardown::held_back(&cluster.object, observes(cluster)));
+    if !confirmed {
+        let message = format!(
+            "{region} is no longer in the spec, and nobody has confirmed that its deployment may be removed from database {} with its data.",
+            database.id
+        );
+        blockers.push(teardown::unconfirmed(draft, Some(region), message, &shown));
+    }
+    if !blockers.is_empty() {
+        for Blocker { message, fix, .. } in &blockers {
+            draft.stuck(CONDITION, Some(region), Reason::DeletionBlocked, message.clone(), fix);
+        }
+        return RemovalReport { token: Some(shown), ..teardown::report(&blockers, None) };
+    }
+    let busy =
+        [&database.state].into_iter().chain(database.regions.values()).any(|state| *state != DatabaseState::Active);
+    if busy {
+        let message =
+            format!("{region} is removed when the whole database is active; now it is {}.", deploy::state_text(&state));
+        draft.working(CONDITION, Some(region), Reason::DatabaseBusy, message);
+        draft.poll();
+    } else {
+        draft.working(
+            CONDITION,
+            Some(region),
+            Reason::Deleting,
+            format!("{region} is being removed from the database."),
+        );
+        let not_after = draft.observed.at + draft.pass.settings.look_valid;
+        draft.repeatable(Step::RemoveRegion { region: region.clone(), database: database.id, not_after });
+        draft.poll();
+    }
+    RemovalReport { token: Some(shown), ..RemovalReport::default() }
+}
