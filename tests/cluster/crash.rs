@@ -19,7 +19,7 @@ const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 static AT_ONCE: Semaphore = Semaphore::const_new(4);
 
 /// How long one phase of a scene may take, settle windows included.
-const PHASE: Duration = Duration::from_secs(90);
+pub const PHASE: Duration = Duration::from_secs(90);
 
 /// A scene whose operator may die once, and is started again when it did.
 pub struct Play {
@@ -35,16 +35,22 @@ impl Play {
         Self { scene, died: false }
     }
 
+    /// Starts an operator that was killed again, without the crash switch.
+    pub async fn revive(&mut self) -> Result<(), String> {
+        if !self.scene.is_running() {
+            self.scene.died().await?;
+            self.died = true;
+            self.scene.extra.clear();
+            self.scene.start();
+        }
+        Ok(())
+    }
+
     /// Waits for a condition; an operator that was killed meanwhile is started again, without the crash switch.
     async fn until<F: AsyncFn(&Scene) -> Result<(), String>>(&mut self, what: &str, ask: F) -> Result<(), String> {
         let end = Instant::now() + PHASE;
         loop {
-            if !self.scene.is_running() {
-                self.scene.died().await?;
-                self.died = true;
-                self.scene.extra.clear();
-                self.scene.start();
-            }
+            self.revive().await?;
             match ask(&self.scene).await {
                 Ok(()) => return Ok(()),
                 Err(not_yet) if Instant::now() > end => {
@@ -232,7 +238,9 @@ pub fn same(what: &str, clean: &Value, end: &Value, scene: &Scene) -> Result<(),
 async fn a_crash_before_or_after_any_effect_leads_to_the_same_end() {
     let clean = Arc::new(clean("crash-clean").await);
     let both_sides = |site: &Site| ["before", "after"].map(|side| format!("{}:{side}", site.as_str()));
-    let switches: Vec<String> = Site::ALL.iter().flat_map(both_sides).collect();
+    // Those that only the end of something reaches are visited there.
+    let reached = |site: &&Site| !super::ending::SITES.contains(site) || super::ending::ALSO.contains(site);
+    let switches: Vec<String> = Site::ALL.iter().filter(reached).flat_map(both_sides).collect();
     let count = switches.len();
     all(switches, move |switch: String| {
         let clean = Arc::clone(&clean);
@@ -246,5 +254,5 @@ async fn a_crash_before_or_after_any_effect_leads_to_the_same_end() {
         }
     })
     .await;
-    println!("{count} crashes at {} effect sites", Site::ALL.len());
+    println!("{count} crashes");
 }

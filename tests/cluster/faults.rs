@@ -16,7 +16,7 @@ const OPERATIONS: [&str; 6] = [
     "astra:AddDatacenters",
 ];
 
-fn faults() -> Vec<(&'static str, Value)> {
+pub fn faults() -> Vec<(&'static str, Value)> {
     vec![
         ("applied, reply lost", json!("applied_but_lost")),
         ("lost on the way", json!("lost_before")),
