@@ -111,7 +111,7 @@ pub fn no_refusal(scene: &Scene) {
 }
 
 /// Everything that an operator ever asks of the API server: a key and a cluster are made, their gate opens, a tag that was
-/// taken away is put back, one event repeats, both objects go. How far it got, if not to the end.
+/// taken away is put back, one event repeats, both objects go, the key not before nothing uses it. How far it got, if not to the end.
 async fn life(scene: &Scene, database: &str, patience: Duration) -> Result<(), String> {
     let mut key = scene.key(&[REGION]);
     // A selector, and the namespace's labels have to be read.
@@ -154,8 +154,22 @@ async fn life(scene: &Scene, database: &str, patience: Duration) -> Result<(), S
 
     scene.clusters().delete("db", &DeleteParams::default()).await.unwrap();
     gone(scene, patience, "EncryptedCluster", "db").await?;
+    // Whether it is still used is found out; then it may go, and everything stays.
+    policy(scene, "ScheduleDeletion").await;
     scene.keys().delete("key", &DeleteParams::default()).await.unwrap();
+    wait("the deletion to be blocked", patience, || async {
+        let object = scene.get("CustomerKey", "key").await;
+        let stalled = find(&object, "Stalled").is_some_and(|c| c["reason"] == "DeletionBlocked");
+        if stalled { Ok(()) } else { Err(object["status"].to_string()) }
+    })
+    .await?;
+    policy(scene, "Retain").await;
     gone(scene, patience, "CustomerKey", "key").await
+}
+
+async fn policy(scene: &Scene, deletion: &str) {
+    let patch = json!({ "spec": { "deletionPolicy": deletion } });
+    scene.keys().patch("key", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
 async fn touch(scene: &Scene, request: &str) {

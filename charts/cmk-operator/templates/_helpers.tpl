@@ -52,8 +52,12 @@ subjects:
 {{- define "cmk-operator.rules" -}}
 - apiGroups: [cmk-operator.io]
   resources: [customerkeys, encryptedclusters]
-  # patch: the finalizer. There is no list: a watch that begins with what is there takes its place.
+  # patch: the finalizer. A watch that begins with what is there takes the place of a list.
   verbs: [get, watch, patch]
+- apiGroups: [cmk-operator.io]
+  resources: [encryptedclusters]
+  # Who uses a key that is to be torn down has to be known for certain, and at that moment.
+  verbs: [list]
 - apiGroups: [cmk-operator.io]
   resources: [customerkeys/status, encryptedclusters/status]
   verbs: [update]
