@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::capabilities::Proof;
-use crate::domain::condition::{ConditionType, Reason};
+use crate::domain::condition::{ConditionType, Reason, Standing};
 use crate::domain::desired::{DatabaseRequest, Deployment, DesiredCluster, LinkedKey};
 use crate::domain::id::{Region, tag};
 use crate::domain::memory::DeployIntent;
@@ -50,7 +50,10 @@ pub(super) fn plan(
     let id = deployment.bound_id.as_ref().or(draft.memory.database.as_ref());
     match id.cloned() {
         Some(id) => existing(draft, cluster, deployment, &id, gates),
-        None => create(draft, cluster, deployment, gates),
+        None => {
+            create(draft, cluster, deployment, gates);
+            follow(draft, cluster);
+        }
     }
     encryption(draft, cluster, deployment, linked);
 }
@@ -90,6 +93,16 @@ fn create(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployme
             }
             attempt_create(draft, primary, request, gates);
         }
+    }
+}
+
+/// Says of the other regions that they come after the first one.
+fn follow(draft: &mut Draft<'_>, cluster: &DesiredCluster) {
+    let primary = &cluster.primary;
+    let waits_for = draft.said(CONDITION, primary).filter(|reason| reason.standing() == Standing::Working);
+    for region in draft.desired.regions().into_iter().filter(|region| *region != primary) {
+        let message = format!("{region} is added once the database is active in {primary}.");
+        draft.working(CONDITION, Some(region), waits_for.unwrap_or(Reason::GateClosed), message);
     }
 }
 

@@ -139,6 +139,12 @@ impl<'a> Draft<'a> {
         self.findings.iter().any(|f| f.condition == condition && f.region.as_ref() == Some(region))
     }
 
+    /// The reason of what was said of a condition of a region.
+    pub(super) fn said(&self, condition: ConditionType, region: &Region) -> Option<Reason> {
+        let mut about = self.findings.iter().filter(|f| f.condition == condition && f.region.as_ref() == Some(region));
+        about.next_back().map(|f| f.reason)
+    }
+
     /// Says that somebody has to do something.
     pub(super) fn stuck(
         &mut self,

@@ -23,6 +23,7 @@ mod golden;
 mod grow;
 mod kstatus;
 mod order;
+mod permissions;
 mod process;
 mod refusals;
 mod rights;
