@@ -86,12 +86,23 @@ fn name(condition: ConditionType, fault: &Fault) -> (ConditionType, Reason) {
     }
 }
 
+/// The action that AWS names in a refusal. It may be another than the one that was called: `CreateKey` with tags needs
+/// `kms:TagResource` (<https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html>).
+fn denied(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("is not authorized to perform: ")?;
+    let action = rest.split_whitespace().next()?.trim_end_matches(['.', ',']);
+    let (service, name) = action.split_once(':')?;
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    (plain(service) && plain(name)).then_some(action)
+}
+
 /// What to do about a fault.
 fn fix(reason: Reason, fault: &Fault) -> String {
     let Fault { operation, target, .. } = fault;
     match reason {
         Reason::AccessDenied => format!(
-            "let the operator's principal call {operation} on {target} (`cmk-operator iam-policy` prints the least policy)."
+            "let the operator's principal call {} on {target}; the README lists every action that it needs.",
+            denied(&fault.message).unwrap_or(operation)
         ),
         Reason::KubernetesRefused => format!("let the operator's ServiceAccount {operation} {target}."),
         Reason::AwsCredentialsInvalid => "give the operator working AWS credentials.".to_owned(),

@@ -1,4 +1,4 @@
-//! The AWS operations that the operator uses. `cmk-operator iam-policy` is made from the same list.
+//! The AWS operations that the operator uses.
 
 /// An operation of AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
