@@ -147,6 +147,8 @@ pub struct Note {
     due: Option<(Moment, Depth)>,
     /// How often in a row the object was found still on its way.
     polls: u32,
+    /// How often in a row a pass was put off because the claims of other objects were not known.
+    pub put_off: u32,
     /// The version of the Secret that did not work, the generation it was for, and when to look outside all the same.
     pub stuck_on: Option<(String, i64, Moment)>,
 }

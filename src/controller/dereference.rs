@@ -199,6 +199,9 @@ fn reading<T>(operation: &str, target: &str, result: kube::Result<Option<T>>) ->
                 kube::Error::Api(status) if matches!(status.code, 401 | 403) => FaultClass::Refused,
                 _ => FaultClass::Transient,
             };
+            if class == FaultClass::Refused {
+                tracing::warn!(operation, target, %error, "the API server refuses a read");
+            }
             let fault = Fault::new(class, operation, target, error.to_string()).because(Cause::Kubernetes);
             Reading::Unknown(Why::Failed(fault))
         }

@@ -19,7 +19,7 @@ use crate::controller::queue::{Lane, Next};
 use crate::domain::condition::{ConditionType, Reason, Standing, Truth};
 use crate::domain::desired::Desired;
 use crate::domain::fault::{Fault, FaultClass};
-use crate::domain::memory::MEMORY_VERSION;
+use crate::domain::memory::{MEMORY_VERSION, Memory, RegionMemory};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed};
 use crate::execute::{Hands, Outcome, execute};
@@ -30,6 +30,10 @@ use crate::plan::step::{Site, Step};
 use crate::plan::{NextLook, Pass, Plan, decide};
 use crate::ports::{Applied, KeyService, Upstream};
 use crate::telemetry::metrics::{Object, PassOutcome, Ready, StepOutcome};
+
+/// Between looks at whether every object was read once, and how many of them there are before a pass goes on.
+const CLAIMS: Duration = Duration::from_millis(200);
+const PUT_OFF: u32 = 25;
 
 /// What the two kinds do differently: what they refer to, and where their notes are.
 pub trait Subject: Kind {
@@ -169,6 +173,9 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         if requested {
             self.note.try_again();
         }
+        if let Some(next) = self.waits_for_claims(&found, &K::remember(object.status())) {
+            return next;
+        }
         let mut memory = K::remember(object.status());
         self.note.enrich(&mut memory);
         if memory.version > MEMORY_VERSION {
@@ -297,6 +304,20 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         }
         self.note.stuck_on = None;
         None
+    }
+
+    /// Before every object was read once, nobody is granted a registration: so nothing outside is looked at for one that
+    /// needs it. If an object can't be read for long, the pass goes on, and says what it waits for.
+    fn waits_for_claims(&mut self, found: &Dereferenced, memory: &Memory) -> Option<Next> {
+        let Desired::Key(key) = &found.desired else { return None };
+        let registered = |region| memory.regions.get(region).is_some_and(|r: &RegionMemory| r.registered.is_some());
+        let waits = key.rivals.unknown && !key.object.deleting && !key.regions.keys().all(registered);
+        if !waits || self.note.put_off >= PUT_OFF {
+            self.note.put_off = 0;
+            return None;
+        }
+        self.note.put_off += 1;
+        Some(Next::After(CLAIMS, Lane::Fresh))
     }
 
     fn remember_secret(&mut self, plan: &Plan, outcome: &Outcome, version: &str, generation: i64) {
