@@ -48,12 +48,11 @@ pub(super) fn plan(
         return;
     }
     let id = deployment.bound_id.as_ref().or(draft.memory.database.as_ref());
-    match id.cloned() {
-        Some(id) => existing(draft, cluster, deployment, &id, gates),
-        None => {
-            create(draft, cluster, deployment, gates);
-            follow(draft, cluster);
-        }
+    if let Some(id) = id.cloned() {
+        existing(draft, cluster, deployment, &id, gates);
+    } else {
+        create(draft, cluster, deployment, gates);
+        follow(draft, cluster);
     }
     encryption(draft, cluster, deployment, linked);
 }
