@@ -173,10 +173,10 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         if requested {
             self.note.try_again();
         }
-        if let Some(next) = self.waits_for_claims(&found, &K::remember(object.status())) {
+        let mut memory = K::remember(object.status());
+        if let Some(next) = self.waits_for_claims(&found, &memory) {
             return next;
         }
-        let mut memory = K::remember(object.status());
         self.note.enrich(&mut memory);
         if memory.version > MEMORY_VERSION {
             return self.too_new(object, memory.version).await;

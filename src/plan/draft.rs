@@ -136,7 +136,7 @@ impl<'a> Draft<'a> {
 
     /// Whether anything was said about a condition of a region yet.
     pub(super) fn has(&self, condition: ConditionType, region: &Region) -> bool {
-        self.findings.iter().any(|f| f.condition == condition && f.region.as_ref() == Some(region))
+        self.said(condition, region).is_some()
     }
 
     /// The reason of what was said of a condition of a region.

@@ -237,6 +237,7 @@ fn one(
     let mut block = |message: String, fix: &str| {
         fate.blockers.push(Blocker { region: Some(region.clone()), message, fix: fix.to_owned() });
     };
+    // Whatever may be taken over is taken over by an object that lives: nothing is deleted on the way.
     let holder = &draft.pass.settings.holder;
     let elsewhere = tags.get(tag::HOLDER).filter(|other| !holder.is_empty() && *other != holder);
     let made = keys::owned(key, tags) && tags.contains_key(tag::NONCE);
