@@ -166,6 +166,10 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
                 outcome.database = Some(id.clone());
                 self.ledger.record(&Record::Database(id)).await
             }
+            Step::NoteDatabase { region, key, tag, database } => {
+                let tags = BTreeMap::from([(tag.clone(), database.clone())]);
+                self.keys.tag(&place(desired, key_of(desired, step)?, region), key, &tags).await
+            }
             Step::AddRegion { region, database, request, not_after } => {
                 self.still_valid(step, *not_after)?;
                 self.upstream.add_region(self.session(step)?, database, request, region).await

@@ -44,7 +44,7 @@ macro_rules! tables {
 }
 
 tables! {
-    create uncertain recorded attributes adopted policy registration credentials tags gate deploy add_region encryption
+    create uncertain recorded attributes adopted policy registration credentials tags gate deploy reattach add_region encryption
     deletion teardown removal glance paused verdict unsupported faults failed
 }
 

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::{Capabilities, Scope};
-use super::id::{AccountId, KeyArn, Name, Owner, Region};
+use super::id::{AccountId, KeyArn, Name, Owner, Region, tag};
 use super::moment::Moment;
+use super::policy::Ownership;
 use super::reading::Reading;
 
 /// What one object declares.
@@ -89,6 +90,16 @@ pub struct Object {
     /// The [tokens](super::confirmation::Token) in the annotation `cmk-operator.io/confirm-deletion`.
     #[serde(default)]
     pub confirmed: Vec<String>,
+}
+
+impl Object {
+    /// The tag on a key that holds the id of the database that this cluster created under it. A hash stands for the name,
+    /// since names may be longer than what a tag has room for
+    /// (<https://docs.aws.amazon.com/kms/latest/APIReference/API_Tag.html>).
+    pub fn database_tag(&self) -> String {
+        let identity = format!("{}/{}", self.namespace, self.name);
+        format!("{}{}", tag::DATABASE_PREFIX, Ownership::of(&identity).hash())
+    }
 }
 
 /// As whom AWS is called.

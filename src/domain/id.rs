@@ -191,6 +191,8 @@ pub mod tag {
     pub const HOLDER: &str = "cmk-operator.io/holder";
     /// When the key's registration was first read back, RFC 3339 in UTC.
     pub const REGISTERED_AT: &str = "cmk-operator.io/registered-at";
+    /// Followed by a hash of a cluster's name: the id of the database that it created under the key.
+    pub const DATABASE_PREFIX: &str = "cmk-operator.io/database-";
     /// An AWS administrator's consent to the adoption of a key.
     pub const ADOPT_BY: &str = "cmk-operator.io/adopt-by";
     /// An AWS administrator's stop.

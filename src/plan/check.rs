@@ -15,7 +15,7 @@ use crate::domain::policy::{Grant, KeyAccount, Ownership, PolicyDocument, holds}
 use crate::domain::reading::Reading;
 
 use super::removal_check::Removal;
-use super::step::{KeyRef, Step};
+use super::step::{DatabaseRef, KeyRef, Step};
 use super::{Pass, Plan};
 
 /// A plan that breaks no invariant: the only thing that can be executed.
@@ -134,6 +134,15 @@ impl Scene<'_> {
                 )?;
                 self.deployable(region, *not_after, before)
             }
+            Step::RecordDatabase { database: DatabaseRef::Id(id), .. } => {
+                require(self.memory.database.is_none(), "the recorded database of a cluster never changes")?;
+                let named = self.observed.database.named.present();
+                require(
+                    named.is_some_and(|all| all.iter().any(|database| database.id == *id)),
+                    "only a database that a list of this pass showed under the declared name is recorded",
+                )
+            }
+            Step::NoteDatabase { region, key, tag, database } => self.may_note(region, key, tag, database),
             Step::AddRegion { region, database, not_after, .. } => {
                 require(
                     self.observed
@@ -158,7 +167,7 @@ impl Scene<'_> {
             | Step::RecordKeyIntent { .. }
             | Step::RecordRegistrationIntent { .. }
             | Step::RecordDeployIntent { .. }
-            | Step::RecordDatabase { .. } => Ok(()),
+            | Step::RecordDatabase { database: DatabaseRef::CreatedInThisPass, .. } => Ok(()),
         }
     }
 
@@ -328,6 +337,12 @@ impl Scene<'_> {
         let adopted = self.key()?.regions.get(region).and_then(|wish| wish.key_arn.as_ref());
         let recorded = self.memory.regions.get(region).and_then(|r| r.key.as_ref());
         require(adopted.or(recorded) == Some(arn), "only the recorded or adopted key is written to or registered")?;
+        self.may_write_to(region)
+    }
+
+    /// The tags of the region's key, as this pass saw them, let it be written to.
+    fn may_write_to(&self, region: &Region) -> Rule {
+        let adopted = self.key()?.regions.get(region).and_then(|wish| wish.key_arn.as_ref());
         let tags = self.observed.regions.get(region).and_then(|seen| seen.tags.present());
         let tags = tags.filter(|tags| !tags.contains_key(tag::HOLD));
         let tags = tags.ok_or("a key on hold, or whose tags were not seen, is not written to")?;
@@ -340,6 +355,38 @@ impl Scene<'_> {
         require(ours, "a key is written to only with its owner's consent, or with our tags")?;
         let elsewhere = self.pass.settings.is_held_elsewhere(tags.get(tag::HOLDER));
         require(adopted.is_some() || !elsewhere, "a key that another cluster holds is not written to")
+    }
+
+    /// The key is the one that the cluster's primary region is under, and the database the one that the cluster created.
+    fn may_note(&self, region: &Region, arn: &KeyArn, tag: &str, database: &str) -> Rule {
+        let Desired::Cluster(cluster) = self.desired else { return Err("only a cluster notes a database") };
+        let key = self.key()?;
+        self.is_in_place(region, arn)?;
+        require(
+            *region == cluster.primary && tag == cluster.object.database_tag(),
+            "a cluster notes its database on the key of its primary region, under its own name",
+        )?;
+        require(
+            cluster.deployment.as_ref().is_some_and(|d| d.bound_id.is_none())
+                && self.memory.database.as_deref() == Some(database),
+            "only the database that this cluster created and recorded is noted",
+        )?;
+        require(
+            cluster.key.present().is_some_and(|linked| linked.allowed) && !key.object.deleting,
+            "nothing is noted on a key that does not allow it, or that is being torn down",
+        )?;
+        let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
+        let adopted = key.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
+        let subject = if adopted { seen.by_arn.present() } else { seen.by_alias.present() };
+        require(
+            subject.is_some_and(|facts| facts.arn == *arn && facts.state == KeyState::Enabled),
+            "only the cluster's own key, seen enabled, is written to",
+        )?;
+        require(
+            adopted || seen.tags.present().is_some_and(|tags| owned(key, tags)),
+            "a cluster writes only to a key that carries the owner's tags",
+        )?;
+        self.may_write_to(region)
     }
 
     fn key_is_enabled(&self, region: &Region, arn: &KeyArn) -> Rule {

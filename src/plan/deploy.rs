@@ -20,6 +20,7 @@ use super::DatabaseReport;
 use super::draft::{Draft, Said};
 use super::finding::Finding;
 use super::gate::Gate;
+use super::reattach;
 use super::step::{DatabaseRef, Step};
 
 const CONDITION: ConditionType = ConditionType::Deployed;
@@ -50,15 +51,24 @@ pub(super) fn plan(
     let id = deployment.bound_id.as_ref().or(draft.memory.database.as_ref());
     if let Some(id) = id.cloned() {
         existing(draft, cluster, deployment, &id, gates);
+        if deployment.bound_id.is_none() {
+            reattach::note(draft, cluster, linked, &id, gates);
+        }
     } else {
-        create(draft, cluster, deployment, gates);
+        create(draft, cluster, deployment, linked, gates);
         follow(draft, cluster);
     }
     encryption(draft, cluster, deployment, linked);
 }
 
 /// There is no database yet, as far as is recorded.
-fn create(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, gates: &BTreeMap<Region, Gate>) {
+fn create(
+    draft: &mut Draft<'_>,
+    cluster: &DesiredCluster,
+    deployment: &Deployment,
+    linked: &LinkedKey,
+    gates: &BTreeMap<Region, Gate>,
+) {
     let primary = &cluster.primary;
     let named = match &draft.observed.database.named {
         Reading::Present(all) => all.clone(),
@@ -71,6 +81,9 @@ fn create(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployme
     };
     let request = &deployment.request;
     let Some(intent) = draft.memory.deploying.clone() else {
+        if reattach::plan(draft, cluster, linked, &named) {
+            return;
+        }
         if let Some(other) = named.first() {
             conflict(draft, other, "the operator did not create it");
             return;

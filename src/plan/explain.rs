@@ -58,6 +58,9 @@ pub fn step_text(step: &Step) -> String {
         }
         Step::CreateDatabase { region, request, .. } => format!("{region}: create database {:?}", request.name),
         Step::RecordDatabase { region, .. } => format!("{region}: write down the database's id"),
+        Step::NoteDatabase { region, key, database, .. } => {
+            format!("{region}: note on key {key} that database {database} is this object's")
+        }
         Step::AddRegion { region, database, .. } => format!("{region}: add the region to database {database}"),
         Step::ScheduleDeletion { region, key, window_days, .. } => {
             format!("{region}: schedule {key} for deletion in {window_days} days")

@@ -5,6 +5,8 @@
 //! registered, and all of this was seen several times in a row, the last time in this very pass. Another object's status
 //! is no evidence. Once open it stays open while the facts stay right, so that a restart does not close it.
 
+use std::collections::BTreeMap;
+
 use crate::domain::capabilities::Registration;
 use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::{Desired, DesiredKey, LinkedKey};
@@ -24,6 +26,8 @@ const CONDITION: ConditionType = ConditionType::GateOpen;
 pub(super) struct Gate {
     /// Whether a deployment may start in this pass.
     pub(super) may_deploy: bool,
+    /// Whether everything is right that can be seen in one look.
+    pub(super) facts_hold: bool,
 }
 
 /// One check, and what it means when it does not pass.
@@ -85,7 +89,7 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
     report.key_state = seen.by_alias.present().or(seen.by_arn.present()).map(|k| k.state.as_str().to_owned());
     report.policy_hash = seen.policy.present().and_then(|text| super::policy::hash(text));
     report.key = subject(&linked.key, region, &seen).present().map(|k| k.arn.clone());
-    Gate { may_deploy: facts_hold && enough }
+    Gate { may_deploy: facts_hold && enough, facts_hold }
 }
 
 /// Whether an earlier pass wrote down that this cluster uses the region's key. Only then was the key read after the claim,
@@ -96,7 +100,7 @@ fn claimed(draft: &Draft<'_>, region: &Region) -> bool {
 }
 
 /// The key that the region's deployments have to be under, by its own identity, not by another object's status.
-fn subject<'s>(desired: &DesiredKey, region: &Region, seen: &'s RegionSeen) -> Reading<&'s KeyFacts> {
+pub(super) fn subject<'s>(desired: &DesiredKey, region: &Region, seen: &'s RegionSeen) -> Reading<&'s KeyFacts> {
     match desired.regions.get(region).and_then(|wish| wish.key_arn.as_ref()) {
         Some(_) => seen.by_arn.as_ref(),
         None => seen.by_alias.as_ref(),
@@ -195,6 +199,26 @@ fn enabled(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<S
     }
 }
 
+/// Whether tags prove that a region's key is the one that the object made or may use.
+pub(super) fn proven(desired: &DesiredKey, region: &Region, tags: &BTreeMap<String, String>) -> bool {
+    if desired.regions.get(region).is_some_and(|wish| wish.key_arn.is_some()) {
+        tags.get(tag::ADOPT_BY) == Some(&desired.owner.consent())
+    } else {
+        key::owned(desired, tags)
+    }
+}
+
+/// The other cluster that holds the key, if one does.
+pub(super) fn other_holder<'t>(
+    desired: &DesiredKey,
+    region: &Region,
+    tags: &'t BTreeMap<String, String>,
+    holder: &str,
+) -> Option<&'t String> {
+    let adopted = desired.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
+    tags.get(tag::HOLDER).filter(|other| !adopted && !holder.is_empty() && *other != holder)
+}
+
 fn is_ours(desired: &DesiredKey, region: &Region, seen: &RegionSeen, holder: &str) -> Result<String, Failure> {
     let Some(tags) = seen.tags.present() else {
         return match seen.tags.fault() {
@@ -202,11 +226,7 @@ fn is_ours(desired: &DesiredKey, region: &Region, seen: &RegionSeen, holder: &st
             None => Err(Failure::Waits("Compared once the key is seen.")),
         };
     };
-    let adopted = desired.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
-    let proven =
-        if adopted { tags.get(tag::ADOPT_BY) == Some(&desired.owner.consent()) } else { key::owned(desired, tags) };
-    let other = tags.get(tag::HOLDER).filter(|other| !adopted && !holder.is_empty() && *other != holder);
-    if let Some(other) = other {
+    if let Some(other) = other_holder(desired, region, tags, holder) {
         // Both clusters would deploy the same database.
         let message = format!("The key is held by the cluster whose kube-system namespace has the uid {other}.");
         Err(not(Reason::HeldByAnotherCluster, message, "see the CustomerKey's conditions."))
@@ -216,7 +236,7 @@ fn is_ours(desired: &DesiredKey, region: &Region, seen: &RegionSeen, holder: &st
             format!("The key carries the tag {}.", tag::HOLD),
             "have the AWS administrator remove it.",
         ))
-    } else if !proven {
+    } else if !proven(desired, region, tags) {
         Err(not(
             Reason::KeyUnusable,
             "The key does not carry the tags of this CustomerKey.",

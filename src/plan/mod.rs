@@ -16,6 +16,7 @@ mod draft;
 mod gate;
 mod key;
 mod policy;
+mod reattach;
 mod registration;
 mod removal;
 mod removal_check;

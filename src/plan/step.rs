@@ -144,6 +144,17 @@ pub enum Step {
         /// Its id.
         database: DatabaseRef,
     },
+    /// Notes on the key which database a cluster created, so that the cluster finds it again when it is applied anew.
+    NoteDatabase {
+        /// The primary region.
+        region: Region,
+        /// The key.
+        key: KeyArn,
+        /// The tag's name: that of the cluster's note.
+        tag: String,
+        /// The database's id.
+        database: String,
+    },
     /// Adds a region to the database.
     AddRegion {
         /// Where.
@@ -219,6 +230,8 @@ pub enum Site {
     CreateDatabase,
     /// [`Step::RecordDatabase`].
     RecordDatabase,
+    /// [`Step::NoteDatabase`].
+    NoteDatabase,
     /// [`Step::AddRegion`].
     AddRegion,
     /// [`Step::ScheduleDeletion`].
@@ -252,6 +265,7 @@ impl Site {
         Self::RecordDeployIntent,
         Self::CreateDatabase,
         Self::RecordDatabase,
+        Self::NoteDatabase,
         Self::AddRegion,
         Self::ScheduleDeletion,
         Self::RemoveRegion,
@@ -279,6 +293,7 @@ impl Site {
             Self::RecordDeployIntent => "RecordDeployIntent",
             Self::CreateDatabase => "CreateDatabase",
             Self::RecordDatabase => "RecordDatabase",
+            Self::NoteDatabase => "NoteDatabase",
             Self::AddRegion => "AddRegion",
             Self::ScheduleDeletion => "ScheduleDeletion",
             Self::RemoveRegion => "RemoveRegion",
@@ -308,6 +323,7 @@ impl Step {
             Self::RecordDeployIntent { .. } => Site::RecordDeployIntent,
             Self::CreateDatabase { .. } => Site::CreateDatabase,
             Self::RecordDatabase { .. } => Site::RecordDatabase,
+            Self::NoteDatabase { .. } => Site::NoteDatabase,
             Self::AddRegion { .. } => Site::AddRegion,
             Self::ScheduleDeletion { .. } => Site::ScheduleDeletion,
             Self::RemoveRegion { .. } => Site::RemoveRegion,
@@ -332,6 +348,7 @@ impl Step {
             | Self::Register { region, .. }
             | Self::CreateDatabase { region, .. }
             | Self::RecordDatabase { region, .. }
+            | Self::NoteDatabase { region, .. }
             | Self::AddRegion { region, .. }
             | Self::ScheduleDeletion { region, .. }
             | Self::RemoveRegion { region, .. } => Some(region),
@@ -355,6 +372,7 @@ impl Step {
             Self::RecordDeployIntent { .. }
             | Self::CreateDatabase { .. }
             | Self::RecordDatabase { .. }
+            | Self::NoteDatabase { .. }
             | Self::AddRegion { .. }
             | Self::RemoveRegion { .. }
             | Self::TerminateDatabase { .. } => Some(ConditionType::Deployed),
@@ -379,6 +397,7 @@ impl Step {
             | Self::Tag { .. }
             | Self::Register { .. }
             | Self::CreateDatabase { .. }
+            | Self::NoteDatabase { .. }
             | Self::AddRegion { .. }
             | Self::ScheduleDeletion { .. }
             | Self::RemoveRegion { .. }

@@ -124,11 +124,18 @@ pub async fn end_state(scene: &Scene) -> Value {
         let alias =
             state["aliases"].as_object().unwrap().iter().find(|(_, target)| *target == arn).map(|(name, _)| name);
         let mut tags = real["tags"].clone();
+        // Its name holds a hash of the cluster's, its value is the database's id.
+        let note = tags.as_object().unwrap().iter().find(|(name, _)| name.starts_with("cmk-operator.io/database-"));
+        let note = note.map(|(name, id)| (name.clone(), id.clone()));
+        if let Some((name, _)) = &note {
+            tags.as_object_mut().unwrap().remove(name);
+        }
         for changing in ["cmk-operator.io/nonce", "cmk-operator.io/registered-at"] {
             assert!(tags.as_object_mut().unwrap().remove(changing).is_some(), "{changing} is missing on {arn}");
         }
         regions.push(json!({
             "region": region["name"], "state": real["state"], "description": real["description"], "tags": tags,
+            "noted": note.map(|(_, id)| id == cluster["status"]["upstreamId"]),
             "rotation": real["rotation_period_days"], "policy": real["policy"], "alias": alias.is_some(),
             "registered": region["registeredKeyArn"] == arn, "attempts": [region["creation"], region["registration"]],
         }));

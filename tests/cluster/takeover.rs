@@ -21,20 +21,60 @@ fn arns(key: &Value) -> Vec<&str> {
     key["status"]["regions"].as_array().unwrap().iter().map(|region| region["keyArn"].as_str().unwrap()).collect()
 }
 
+/// Deletes both objects, which under Retain leaves everything outside as it is.
+async fn delete_both(scene: &Scene) {
+    for (kind, name) in [("EncryptedCluster", "db"), ("CustomerKey", "key")] {
+        scene.objects(&scene.namespace, kind).delete(name, &DeleteParams::default()).await.unwrap();
+        let gone = || async {
+            let there = scene.get(kind, name).await;
+            if there.is_null() { Ok(()) } else { Err(there.to_string()) }
+        };
+        scene.until("the object is gone", gone).await;
+    }
+}
+
+/// That nothing was made since then.
+async fn nothing_created(scene: &Scene, mark: u64) {
+    let making = ["kms:CreateKey", "astra:CreateKey", "astra:CreateDatabase", "astra:AddDatacenters"];
+    let made: Vec<Value> = written(scene, mark)
+        .await
+        .into_iter()
+        .filter(|call| making.contains(&call["operation"].as_str().unwrap()))
+        .collect();
+    assert_eq!(made, Vec::<Value>::new(), "nothing is created");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rebuilt_cluster_finds_its_keys_and_touches_them_only_once_it_is_allowed_to() {
+async fn the_same_files_applied_again_find_the_same_keys_and_the_same_database() {
+    let scene = Scene::started("again").await;
+    scene.apply_all(&REGIONS).await;
+    let (key, cluster) = scene.all_ready().await;
+    delete_both(&scene).await;
+    let mark = scene.mark().await;
+    scene.apply_all(&REGIONS).await;
+    let (key_again, cluster_again) = scene.all_ready().await;
+    assert_ne!(key_again["metadata"]["uid"], key["metadata"]["uid"], "these are other objects");
+    assert_eq!(arns(&key_again), arns(&key));
+    assert_eq!(cluster_again["status"]["upstreamId"], cluster["status"]["upstreamId"]);
+    assert!(cluster["status"]["upstreamId"].is_string());
+    nothing_created(&scene, mark).await;
+    // The cloud's word is as good as before: the note of the registration's moment is on the key as well.
+    assert_eq!(find(&cluster_again, "EncryptionVerified").unwrap()["reason"], "ByOrder");
+
+    // Somebody else's cluster, with another name, does not come by the database.
+    let mut other = scene.cluster(&REGIONS);
+    other["metadata"]["name"] = json!("other");
+    scene.apply(&other).await.unwrap();
+    let other = scene.wait_for("EncryptedCluster", "other", "Stalled", "True", "DatabaseConflict").await;
+    assert_eq!(other["status"]["upstreamId"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuilt_cluster_finds_its_keys_and_database_and_touches_them_only_once_it_is_allowed_to() {
     let mut scene = Scene::started("rebuilt").await;
-    scene.apply(&scene.secret()).await.unwrap();
-    let manifest = scene.key(&REGIONS);
-    scene.apply(&manifest).await.unwrap();
-    let before = scene.ready("CustomerKey", "key").await;
-    let api = scene.objects(&scene.namespace, "CustomerKey");
-    api.delete("key", &DeleteParams::default()).await.unwrap();
-    let gone = || async {
-        let there = scene.get("CustomerKey", "key").await;
-        if there.is_null() { Ok(()) } else { Err(there.to_string()) }
-    };
-    scene.until("the object is gone", gone).await;
+    scene.apply_all(&REGIONS).await;
+    let (before, database) = scene.all_ready().await;
+    delete_both(&scene).await;
     assert_eq!(scene.stop().await, Some(0));
 
     // To the operator a rebuilt cluster is one whose kube-system namespace is another: so the keys say of theirs.
@@ -50,7 +90,8 @@ async fn a_rebuilt_cluster_finds_its_keys_and_touches_them_only_once_it_is_allow
     }
     let mark = scene.mark().await;
     scene.start();
-    scene.apply(&manifest).await.unwrap();
+    scene.apply_all(&REGIONS).await;
+    scene.wait_for("EncryptedCluster", "db", "Stalled", "True", "HeldByAnotherCluster").await;
     let held = scene.wait_for("CustomerKey", "key", "Stalled", "True", "HeldByAnotherCluster").await;
     let message = find(&held, "KeysReady").unwrap()["message"].as_str().unwrap();
     for words in [LOST, "--take-over-from", REGIONS[0], REGIONS[1]] {
@@ -61,10 +102,10 @@ async fn a_rebuilt_cluster_finds_its_keys_and_touches_them_only_once_it_is_allow
     assert_eq!(scene.stop().await, Some(0));
     scene.extra = vec!["--take-over-from".to_owned(), LOST.to_owned()];
     scene.start();
-    let after = scene.ready("CustomerKey", "key").await;
+    let (after, database_after) = scene.all_ready().await;
     assert_eq!(arns(&after), arns(&before), "the same keys are found again");
-    let created = written(&scene, mark).await.into_iter().filter(|c| c["operation"] == "kms:CreateKey").count();
-    assert_eq!(created, 0, "nothing is created");
+    assert_eq!(database_after["status"]["upstreamId"], database["status"]["upstreamId"], "and the same database");
+    nothing_created(&scene, mark).await;
     for (region, arn) in [REGIONS[1], REGIONS[0]].iter().zip(arns(&after)) {
         let tags = scene.administrator(region).await.list_resource_tags().key_id(arn).send().await.unwrap();
         let holder = tags.tags().iter().find(|tag| tag.tag_key() == HOLDER).unwrap();

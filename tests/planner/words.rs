@@ -30,6 +30,7 @@ pub(crate) fn step(step: &Step) -> String {
         }
         Step::RecordDatabase { database: DatabaseRef::Id(id), .. } => id.clone(),
         Step::RecordDatabase { database: DatabaseRef::CreatedInThisPass, .. } => "the new one".to_owned(),
+        Step::NoteDatabase { region, key, tag, database } => format!("{database} on {} as {tag}", arn(region, key)),
         Step::AddRegion { database: id, request, not_after, .. } => {
             format!("to {id} {} until {}", database(request), moment(*not_after))
         }
