@@ -5,7 +5,7 @@ WITNESS := target/witness/venv
 # The vendor's own spec of Astra's API; it is not part of this project.
 ASTRA_SPEC ?= ../shared/specs/astra.yaml
 
-.PHONY: demo test model controlplane crds docs lint deny witness witness-venv witness-pins spec-check
+.PHONY: demo test model mutants controlplane crds docs lint deny witness witness-venv witness-pins spec-check
 
 demo: controlplane
 	@echo "Building the operator with its sandbox (about 4 minutes the first time on 2 cores, seconds after that)."
@@ -18,6 +18,10 @@ test: controlplane lint witness-venv
 # The long explorations of the model, optimised (a build of its own, about 5 minutes the first time on 2 cores).
 model:
 	cargo test --locked --profile model --features model --test model -- --nocapture --test-threads 1
+
+# Plants each mutant of tests/mutants/list.yaml and sees it killed: a build for each, half an hour on 2 cores.
+mutants: witness-venv
+	$(WITNESS)/bin/python tests/mutants/run.py
 
 controlplane:
 	tests/controlplane/build.sh $(CONTROLPLANE)
