@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use crate::clock::Clock;
 use crate::domain::desired::{Desired, DesiredKey};
-use crate::domain::id::{KeyArn, Region};
+use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::moment::Moment;
 use crate::domain::reading::Reading;
 use crate::observe::{Credentials, place};
@@ -174,10 +174,18 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
                 self.still_valid(step, *not_after)?;
                 self.upstream.add_region(self.session(step)?, database, request, region).await
             }
-            Step::ScheduleDeletion { region, key, window_days, not_after } => {
+            Step::ScheduleDeletion { region, key, window_days, by, not_after } => {
                 self.still_valid(step, *not_after)?;
                 let place = place(desired, key_of(desired, step)?, region);
+                // Before, since a key that is pending deletion takes no tags.
+                self.keys.tag(&place, key, &BTreeMap::from([(tag::DELETION_BY.to_owned(), by.clone())])).await?;
                 self.keys.schedule_deletion(&place, key, *window_days).await
+            }
+            Step::CancelDeletion { region, key } => {
+                self.keys.cancel_deletion(&place(desired, key_of(desired, step)?, region), key).await
+            }
+            Step::EnableKey { region, key } => {
+                self.keys.enable(&place(desired, key_of(desired, step)?, region), key).await
             }
             Step::RemoveRegion { region, database, not_after } => {
                 self.still_valid(step, *not_after)?;

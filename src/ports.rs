@@ -98,6 +98,13 @@ pub trait KeyService: Send + Sync {
         tags: &BTreeMap<String, String>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 
+    /// Takes back the deletion of a key (`kms:CancelKeyDeletion`), which leaves it disabled. A `Conflict` if none is
+    /// scheduled.
+    fn cancel_deletion(&self, place: &Place, key: &KeyArn) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Enables a key (`kms:EnableKey`).
+    fn enable(&self, place: &Place, key: &KeyArn) -> impl Future<Output = Result<(), Fault>> + Send;
+
     /// Schedules a key for deletion after 7 to 30 days (`kms:ScheduleKeyDeletion`), as the role that is configured for
     /// it, if one is. A `Conflict` if it is scheduled already.
     fn schedule_deletion(

@@ -190,6 +190,7 @@ reasons! {
     KeyPendingDeletion Stuck AwsAdministrator "The key is scheduled for deletion; cancel that, then enable it.";
     KeyGone Stuck AwsAdministrator "The key that status names no longer exists; nothing is re-created in its place.";
     KeyUnavailable Stuck AwsAdministrator "The key is in a state in which it cannot be used.";
+    KeyRestoring Working Nobody "The object was applied again, and the deletion of its key, which the operator itself had scheduled, is being taken back.";
     KeyStateSettling Working Nobody "AWS does not show the key, or its new state, everywhere yet.";
     KeyWrongKind Stuck Author "The key is not a symmetric encryption key of AWS KMS in the declared account and region.";
     AdoptionNotConsented Stuck AwsAdministrator "The key named by keyArn lacks the tag by which its owner allows this object to use it.";

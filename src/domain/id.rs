@@ -191,6 +191,9 @@ pub mod tag {
     pub const HOLDER: &str = "cmk-operator.io/holder";
     /// When the key's registration was first read back, RFC 3339 in UTC.
     pub const REGISTERED_AT: &str = "cmk-operator.io/registered-at";
+    /// Whose confirmation had the operator schedule the key for deletion; empty once that was taken back. Only what it
+    /// scheduled itself does it ever take back.
+    pub const DELETION_BY: &str = "cmk-operator.io/deletion-by";
     /// Followed by a hash of a cluster's name: the id of the database that it created under the key.
     pub const DATABASE_PREFIX: &str = "cmk-operator.io/database-";
     /// An AWS administrator's consent to the adoption of a key.

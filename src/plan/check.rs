@@ -159,6 +159,14 @@ impl Scene<'_> {
                 self.deployable(region, *not_after, before)
             }
             Step::RemoveFinalizer => self.may_go(),
+            Step::CancelDeletion { region, key } => self.may_restore(region, key, KeyState::PendingDeletion),
+            Step::EnableKey { region, key } => {
+                let cancelled = |s: &Step| matches!(s, Step::CancelDeletion { key: k, .. } if k == key);
+                if before.iter().any(cancelled) {
+                    return Ok(());
+                }
+                self.may_restore(region, key, KeyState::Disabled)
+            }
             Step::ScheduleDeletion { .. } | Step::RemoveRegion { .. } | Step::TerminateDatabase { .. } => {
                 Removal { desired: self.desired, observed: self.observed, memory: self.memory, pass: self.pass }
                     .step(step)
@@ -387,6 +395,22 @@ impl Scene<'_> {
             "a cluster writes only to a key that carries the owner's tags",
         )?;
         self.may_write_to(region)
+    }
+
+    /// A key whose deletion this operator had scheduled, for an object that is there again.
+    fn may_restore(&self, region: &Region, arn: &KeyArn, state: KeyState) -> Rule {
+        self.is_the_key(region, arn)?;
+        require(
+            self.key()?.regions.get(region).is_some_and(|wish| wish.key_arn.is_none()),
+            "only a key that the object made, and declares, is restored",
+        )?;
+        let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
+        require(
+            seen.tags.present().and_then(|tags| tags.get(tag::DELETION_BY)).is_some_and(|by| !by.is_empty()),
+            "only a deletion that the operator itself scheduled is taken back",
+        )?;
+        let facts = [&seen.by_arn, &seen.by_alias].into_iter().find_map(|r| r.present().filter(|f| f.arn == *arn));
+        require(facts.is_some_and(|f| f.state == state), "only a key that this pass saw in that state is restored")
     }
 
     fn key_is_enabled(&self, region: &Region, arn: &KeyArn) -> Rule {

@@ -62,6 +62,8 @@ pub fn step_text(step: &Step) -> String {
             format!("{region}: note on key {key} that database {database} is this object's")
         }
         Step::AddRegion { region, database, .. } => format!("{region}: add the region to database {database}"),
+        Step::CancelDeletion { region, key } => format!("{region}: take back the deletion of key {key}"),
+        Step::EnableKey { region, key } => format!("{region}: enable key {key}"),
         Step::ScheduleDeletion { region, key, window_days, .. } => {
             format!("{region}: schedule {key} for deletion in {window_days} days")
         }

@@ -14,7 +14,7 @@ use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::step::{KeyRef, Step};
-use super::{creation, credentials, policy, registration, removal, schedule};
+use super::{creation, credentials, policy, registration, removal, restore, schedule};
 
 const DOWNSTREAM: [ConditionType; 2] = [ConditionType::PoliciesReady, ConditionType::Registered];
 const EVERYTHING: [ConditionType; 3] =
@@ -97,6 +97,10 @@ pub(super) fn plan_region(
         return;
     };
     report_key(draft, key, region, &facts, &seen);
+    if restore::plan(draft, key, region, &facts, &seen) {
+        draft.blocked(&DOWNSTREAM, Some(region), Reason::KeyRestoring, "Waits until the key can be used.");
+        return;
+    }
     if !usable(draft, key, region, wish, &facts) {
         let reason = draft.gravest(Some(region)).unwrap_or(Reason::KeyUnavailable);
         draft.blocked(&DOWNSTREAM, Some(region), reason, "Waits until the key can be used.");
@@ -424,8 +428,8 @@ fn attributes(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, facts: &
     }
     match &seen.tags {
         Reading::Present(tags) => {
-            let missing: BTreeMap<String, String> =
-                wished_tags(draft, key).into_iter().filter(|(k, v)| tags.get(k) != Some(v)).collect();
+            let wished = wished_tags(draft, key).into_iter().chain(restore::done(tags));
+            let missing: BTreeMap<String, String> = wished.filter(|(k, v)| tags.get(k) != Some(v)).collect();
             if !missing.is_empty() {
                 differs.push("tags");
                 draft.repeatable(Step::Tag { region: region.clone(), key: facts.arn.clone(), tags: missing });

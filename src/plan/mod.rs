@@ -20,6 +20,7 @@ mod reattach;
 mod registration;
 mod removal;
 mod removal_check;
+mod restore;
 mod schedule;
 mod teardown;
 mod terminate;

@@ -24,7 +24,7 @@ pub(super) struct Removal<'a> {
 impl Removal<'_> {
     pub(super) fn step(&self, step: &Step) -> Rule {
         match (step, self.desired) {
-            (Step::ScheduleDeletion { region, key: arn, window_days, not_after }, Desired::Key(key)) => {
+            (Step::ScheduleDeletion { region, key: arn, window_days, by: _, not_after }, Desired::Key(key)) => {
                 require((7..=30).contains(window_days), "a key is given 7 to 30 days")?;
                 self.in_time(*not_after)?;
                 self.may_schedule(key, region, arn)

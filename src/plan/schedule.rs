@@ -9,7 +9,7 @@
 //! - a human confirmed it with the token that status showed before.
 //!
 //! Of an object that goes, either all keys are scheduled or none. A scheduled key keeps its alias and its tags, so that the
-//! same object, applied anew, finds it and says that it is pending deletion.
+//! same object, applied anew, finds it and [takes the deletion back](super::restore).
 
 use std::collections::BTreeSet;
 
@@ -122,6 +122,7 @@ pub(super) fn schedule(draft: &mut Draft<'_>, key: &DesiredKey, arn: &KeyArn) {
         region: arn.region().clone(),
         key: arn.clone(),
         window_days: key.window_days,
+        by: key.owner.consent(),
         not_after,
     });
 }

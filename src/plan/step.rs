@@ -174,8 +174,24 @@ pub enum Step {
         key: KeyArn,
         /// Days until it is deleted.
         window_days: i32,
+        /// What the key is marked with before: the object for which it is done, so that it can be taken back.
+        by: String,
         /// After this moment the looks that it rests on are too old.
         not_after: Moment,
+    },
+    /// Takes back the deletion of a key.
+    CancelDeletion {
+        /// Where.
+        region: Region,
+        /// The key.
+        key: KeyArn,
+    },
+    /// Makes a key usable again whose deletion was taken back.
+    EnableKey {
+        /// Where.
+        region: Region,
+        /// The key.
+        key: KeyArn,
     },
     /// Removes a region, with its data, from the database.
     RemoveRegion {
@@ -236,6 +252,10 @@ pub enum Site {
     AddRegion,
     /// [`Step::ScheduleDeletion`].
     ScheduleDeletion,
+    /// [`Step::CancelDeletion`].
+    CancelDeletion,
+    /// [`Step::EnableKey`].
+    EnableKey,
     /// [`Step::RemoveRegion`].
     RemoveRegion,
     /// [`Step::TerminateDatabase`].
@@ -268,6 +288,8 @@ impl Site {
         Self::NoteDatabase,
         Self::AddRegion,
         Self::ScheduleDeletion,
+        Self::CancelDeletion,
+        Self::EnableKey,
         Self::RemoveRegion,
         Self::TerminateDatabase,
         Self::WriteStatus,
@@ -296,6 +318,8 @@ impl Site {
             Self::NoteDatabase => "NoteDatabase",
             Self::AddRegion => "AddRegion",
             Self::ScheduleDeletion => "ScheduleDeletion",
+            Self::CancelDeletion => "CancelDeletion",
+            Self::EnableKey => "EnableKey",
             Self::RemoveRegion => "RemoveRegion",
             Self::TerminateDatabase => "TerminateDatabase",
             Self::WriteStatus => "WriteStatus",
@@ -326,6 +350,8 @@ impl Step {
             Self::NoteDatabase { .. } => Site::NoteDatabase,
             Self::AddRegion { .. } => Site::AddRegion,
             Self::ScheduleDeletion { .. } => Site::ScheduleDeletion,
+            Self::CancelDeletion { .. } => Site::CancelDeletion,
+            Self::EnableKey { .. } => Site::EnableKey,
             Self::RemoveRegion { .. } => Site::RemoveRegion,
             Self::TerminateDatabase { .. } => Site::TerminateDatabase,
         }
@@ -351,6 +377,8 @@ impl Step {
             | Self::NoteDatabase { region, .. }
             | Self::AddRegion { region, .. }
             | Self::ScheduleDeletion { region, .. }
+            | Self::CancelDeletion { region, .. }
+            | Self::EnableKey { region, .. }
             | Self::RemoveRegion { region, .. } => Some(region),
         }
     }
@@ -366,7 +394,9 @@ impl Step {
             | Self::EnableRotation { .. }
             | Self::UpdateDescription { .. }
             | Self::Tag { .. }
-            | Self::ScheduleDeletion { .. } => Some(ConditionType::KeysReady),
+            | Self::ScheduleDeletion { .. }
+            | Self::CancelDeletion { .. }
+            | Self::EnableKey { .. } => Some(ConditionType::KeysReady),
             Self::PutPolicy { .. } => Some(ConditionType::PoliciesReady),
             Self::RecordRegistrationIntent { .. } | Self::Register { .. } => Some(ConditionType::Registered),
             Self::RecordDeployIntent { .. }
@@ -400,6 +430,8 @@ impl Step {
             | Self::NoteDatabase { .. }
             | Self::AddRegion { .. }
             | Self::ScheduleDeletion { .. }
+            | Self::CancelDeletion { .. }
+            | Self::EnableKey { .. }
             | Self::RemoveRegion { .. }
             | Self::TerminateDatabase { .. } => true,
         }

@@ -318,6 +318,17 @@ impl KeyService for Clouds {
         self.kms(place, &Call::write("kms:TagResource", &arn), |kms| kms.tag_resource(&arn, &tags(wished)))
     }
 
+    async fn cancel_deletion(&self, place: &Place, key: &KeyArn) -> Result<(), Fault> {
+        let arn = key.to_string();
+        let call = Call::write("kms:CancelKeyDeletion", &arn);
+        self.kms(place, &call, |kms| kms.cancel_key_deletion(&arn).map(drop))
+    }
+
+    async fn enable(&self, place: &Place, key: &KeyArn) -> Result<(), Fault> {
+        let arn = key.to_string();
+        self.kms(place, &Call::write("kms:EnableKey", &arn), |kms| kms.enable_key(&arn))
+    }
+
     async fn schedule_deletion(&self, place: &Place, key: &KeyArn, window_days: i32) -> Result<(), Fault> {
         let arn = key.to_string();
         let call = Call::write("kms:ScheduleKeyDeletion", &arn);

@@ -1,5 +1,6 @@
 //! The end of keys and databases: what blocks it, who is told, what unblocks it, and what is found again afterwards.
 
+use aws_sdk_kms::types::Tag;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -124,18 +125,41 @@ async fn a_key_is_scheduled_once_confirmed_and_found_again_by_an_object_applied_
         assert!(state["aliases"].as_object().unwrap().values().any(|target| target == arn), "{arn} keeps its alias");
     }
 
-    // From the same files: it says what it found, and makes no other key.
+    // Somebody else takes one of the deletions upon himself: that one is his.
+    let theirs = arn_in(keys.keys(), OTHER);
+    let kms = scene.administrator(OTHER).await;
+    kms.cancel_key_deletion().key_id(&theirs).send().await.unwrap();
+    let emptied = Tag::builder().tag_key("cmk-operator.io/deletion-by").tag_value("").build().unwrap();
+    kms.tag_resource().key_id(&theirs).tags(emptied).send().await.unwrap();
+    kms.schedule_key_deletion().key_id(&theirs).pending_window_in_days(7).send().await.unwrap();
+
+    // From the same files: what the operator scheduled itself it takes back, what others did it reports; no other key.
     scene.apply(&mortal(&scene, &[REGION, OTHER])).await.unwrap();
-    let again = scene.wait_for("CustomerKey", "key", "Ready", "False", "KeyPendingDeletion").await;
-    let message = find(&again, "Ready").unwrap()["message"].as_str().unwrap();
+    let ours = arn_in(keys.keys(), REGION);
+    let again = scene
+        .until("the key is restored", || async {
+            let key = scene.get("CustomerKey", "key").await;
+            let done = region(&key, REGION).is_some_and(|r| r["keyState"] == "Enabled" && r["deletionDate"].is_null());
+            let told = region(&key, OTHER).is_some_and(|r| r["stage"] == "KeyPendingDeletion");
+            if done && told { Ok(key) } else { Err(key["status"].to_string()) }
+        })
+        .await;
+    assert_eq!(region(&again, REGION).unwrap()["keyArn"], ours);
+    let message = region(&again, OTHER).unwrap()["message"].as_str().unwrap();
     assert!(message.contains("will be deleted in ") && message.contains("cancel-key-deletion"), "{message}");
-    assert_eq!(scene.state().await["keys"].as_object().unwrap().len(), 2);
-    for region in again["status"]["regions"].as_array().unwrap() {
-        assert!(
-            keys.contains_key(region["keyArn"].as_str().unwrap()) && region["deletionDate"].is_string(),
-            "{region}"
-        );
-    }
+    let marked = || async {
+        let mark = scene.state().await["keys"][&ours]["tags"]["cmk-operator.io/deletion-by"].clone();
+        if mark == "" { Ok(()) } else { Err(mark.to_string()) }
+    };
+    scene.until("the mark is taken off", marked).await;
+    let state = scene.state().await;
+    assert_eq!(state["keys"].as_object().unwrap().len(), 2);
+    assert_eq!(state["keys"][&ours]["state"], "Enabled");
+    assert_eq!(state["keys"][&theirs]["state"], "PendingDeletion");
+}
+
+fn arn_in<'k>(mut arns: impl Iterator<Item = &'k String>, region: &str) -> String {
+    arns.find(|arn| arn.split(':').nth(3) == Some(region)).unwrap().clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -448,13 +472,13 @@ async fn a_removed_region_is_scheduled_once_confirmed_by_its_own_token() {
         let expected = if arn.contains(OTHER) { "PendingDeletion" } else { "Enabled" };
         assert_eq!(key["state"], expected, "{arn}");
     }
-    // Back again, it finds what is pending, and makes no other.
+    // Back again, it takes back what it scheduled, and makes no other.
     scene.apply(&mortal(&scene, &[REGION, OTHER])).await.unwrap();
     scene
-        .until("the region says that its key is pending deletion", || async {
+        .until("the region has its key again", || async {
             let key = scene.get("CustomerKey", "key").await;
-            let stage = region(&key, OTHER).map(|r| r["stage"].clone()).unwrap_or_default();
-            if stage == "KeyPendingDeletion" { Ok(()) } else { Err(key["status"].to_string()) }
+            let state = region(&key, OTHER).map(|r| r["keyState"].clone()).unwrap_or_default();
+            if state == "Enabled" { Ok(()) } else { Err(key["status"].to_string()) }
         })
         .await;
     assert_eq!(scene.state().await["keys"].as_object().unwrap().len(), 2);

@@ -116,6 +116,16 @@ impl KeyService for Wire<'_, '_> {
         self.lab.clouds.tag(place, key, tags).await
     }
 
+    async fn cancel_deletion(&self, place: &Place, key: &KeyArn) -> Result<(), Fault> {
+        self.send(&Sent::Change { key });
+        self.lab.clouds.cancel_deletion(place, key).await
+    }
+
+    async fn enable(&self, place: &Place, key: &KeyArn) -> Result<(), Fault> {
+        self.send(&Sent::Change { key });
+        self.lab.clouds.enable(place, key).await
+    }
+
     async fn schedule_deletion(&self, place: &Place, key: &KeyArn, window_days: i32) -> Result<(), Fault> {
         self.send(&Sent::Change { key });
         self.lab.clouds.schedule_deletion(place, key, window_days).await

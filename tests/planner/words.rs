@@ -34,7 +34,8 @@ pub(crate) fn step(step: &Step) -> String {
         Step::AddRegion { database: id, request, not_after, .. } => {
             format!("to {id} {} until {}", database(request), moment(*not_after))
         }
-        Step::ScheduleDeletion { region, key, window_days, not_after } => {
+        Step::CancelDeletion { region, key } | Step::EnableKey { region, key } => arn(region, key),
+        Step::ScheduleDeletion { region, key, window_days, by: _, not_after } => {
             format!("{} in {window_days} days until {}", arn(region, key), moment(*not_after))
         }
         Step::RemoveRegion { database, not_after, .. } | Step::TerminateDatabase { database, not_after } => {

@@ -189,6 +189,22 @@ impl KeyService for AwsKeys {
         self.noted(&set, done.map(drop)).await
     }
 
+    async fn cancel_deletion(&self, place: &Place, key: &KeyArn) -> Result<(), Fault> {
+        let set = self.clients.of(place).await?;
+        let target = key.to_string();
+        let call = set.writes.cancel_key_deletion().key_id(&target);
+        let done = self.sender.write(Operation::CancelKeyDeletion, place, &target, Box::pin(call.send())).await;
+        self.noted(&set, done.map(drop)).await
+    }
+
+    async fn enable(&self, place: &Place, key: &KeyArn) -> Result<(), Fault> {
+        let set = self.clients.of(place).await?;
+        let target = key.to_string();
+        let call = set.writes.enable_key().key_id(&target);
+        let done = self.sender.write(Operation::EnableKey, place, &target, Box::pin(call.send())).await;
+        self.noted(&set, done.map(drop)).await
+    }
+
     async fn schedule_deletion(&self, place: &Place, key: &KeyArn, window_days: i32) -> Result<(), Fault> {
         let place = &self.place_of_deletion(place)?;
         let set = self.clients.of(place).await?;

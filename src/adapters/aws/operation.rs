@@ -33,11 +33,15 @@ pub enum Operation {
     TagResource,
     /// `kms:ScheduleKeyDeletion`.
     ScheduleKeyDeletion,
+    /// `kms:CancelKeyDeletion`.
+    CancelKeyDeletion,
+    /// `kms:EnableKey`.
+    EnableKey,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::AssumeRole,
         Self::GetCallerIdentity,
         Self::DescribeKey,
@@ -53,6 +57,8 @@ impl Operation {
         Self::UpdateKeyDescription,
         Self::TagResource,
         Self::ScheduleKeyDeletion,
+        Self::CancelKeyDeletion,
+        Self::EnableKey,
     ];
 
     /// The IAM action.
@@ -73,6 +79,8 @@ impl Operation {
             Self::UpdateKeyDescription => "kms:UpdateKeyDescription",
             Self::TagResource => "kms:TagResource",
             Self::ScheduleKeyDeletion => "kms:ScheduleKeyDeletion",
+            Self::CancelKeyDeletion => "kms:CancelKeyDeletion",
+            Self::EnableKey => "kms:EnableKey",
         }
     }
 
@@ -103,7 +111,9 @@ impl Operation {
             | Self::EnableKeyRotation
             | Self::UpdateKeyDescription
             | Self::TagResource
-            | Self::ScheduleKeyDeletion => true,
+            | Self::ScheduleKeyDeletion
+            | Self::CancelKeyDeletion
+            | Self::EnableKey => true,
         }
     }
 

@@ -16,9 +16,10 @@ pub(super) const USER_KIND: &str = "user";
 pub(super) const DOCUMENT_KIND: &str = "doc";
 
 /// What the operator does to a key that it keeps: its policy, tags, alias, rotation and state. No cryptography, no
-/// grants, no deletion, no disabling. `kms:EnableKey` is for a deletion that the operator scheduled itself and was asked to
-/// take back.
-pub const OPERATOR_ACTIONS: [&str; 14] = [
+/// grants, no deletion, no disabling. `kms:CancelKeyDeletion` and `kms:EnableKey` are for a deletion that the operator
+/// scheduled itself and takes back.
+pub const OPERATOR_ACTIONS: [&str; 15] = [
+    "kms:CancelKeyDeletion",
     "kms:CreateAlias",
     "kms:DeleteAlias",
     "kms:DescribeKey",
