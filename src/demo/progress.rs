@@ -123,7 +123,8 @@ fn print_changes(before: &BTreeMap<String, Line>, now: &BTreeMap<String, Line>, 
 
 /// Draws the table over the last one; yields how many lines it has.
 fn redraw(lines: &BTreeMap<String, Line>, drawn: usize, elapsed: Duration) -> usize {
-    let mut text = String::new();
+    // Without wrapping: a line that is too long for the terminal is cut at its edge, and the count of lines stays right.
+    let mut text = "\x1b[?7l".to_owned();
     if drawn > 0 {
         let _ = write!(text, "\x1b[{drawn}A");
     }
@@ -132,6 +133,7 @@ fn redraw(lines: &BTreeMap<String, Line>, drawn: usize, elapsed: Duration) -> us
         let message: String = line.message.chars().take(70).collect();
         let _ = writeln!(text, "\x1b[2K  {name:<46} {:<22} {message}", line.stage);
     }
+    text.push_str("\x1b[?7h");
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
