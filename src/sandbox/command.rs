@@ -92,6 +92,11 @@ pub enum Command {
         /// ARN of a user or role.
         principal: String,
     },
+    /// Takes an access key id away: nobody has it any more.
+    RemoveAccessKey {
+        /// Access key id.
+        access_key_id: String,
+    },
     /// Denies an action to a principal by identity policy, or stops doing so.
     SetDenied {
         /// ARN, or `*`.
@@ -233,6 +238,11 @@ impl World {
                 let (account, _) = principal(&arn)?;
                 let who = Identity { account: account.into(), arn: arn.clone(), session: None };
                 self.add_access_key(&access_key_id, who);
+            }
+            Command::RemoveAccessKey { access_key_id } => {
+                if !Arc::make_mut(&mut self.iam).remove_access_key(&access_key_id) {
+                    return Err(format!("no access key {access_key_id}"));
+                }
             }
             Command::SetDenied { principal, action, denied } => {
                 Arc::make_mut(&mut self.iam).set_denied(&principal, &action, denied);

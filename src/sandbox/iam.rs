@@ -129,6 +129,10 @@ impl Iam {
         self.access_keys.insert(id.into(), identity);
     }
 
+    pub(super) fn remove_access_key(&mut self, id: &str) -> bool {
+        self.access_keys.remove(id).is_some()
+    }
+
     pub(super) fn set_missing(&mut self, arn: &str, missing: bool) {
         if missing {
             self.missing.insert(arn.into());

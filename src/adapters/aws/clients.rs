@@ -4,6 +4,8 @@
 //! - The External ID is part of what distinguishes two sets, so that no tenant ever acts with credentials that were
 //!   obtained for another.
 //! - At most one set per (access, region) exists at a time, however many ask for it at once; their number is bounded.
+//! - Credentials that AWS rejected are fetched anew from where they come from: a file that was replaced, or a role, helps
+//!   without a restart.
 //! - Writes go through clients that never retry: the SDK's own retries of a `CreateKey` whose reply was lost make a
 //!   second key (research: two keys and an `Ok` from one call).
 
@@ -66,7 +68,9 @@ struct Entry {
 pub(super) struct Clients {
     sender: Arc<Sender>,
     /// What all have in common: the operator's own credentials, the connection pool, the endpoints.
-    base: OnceCell<SdkConfig>,
+    base: Mutex<Arc<OnceCell<SdkConfig>>>,
+    /// When the clients were last dropped because AWS rejected their credentials.
+    renewed: Mutex<Option<Moment>>,
     sets: Mutex<HashMap<Identity, Entry>>,
     /// STS of each region with the operator's own credentials: what roles are assumed with.
     own: Mutex<HashMap<Region, aws_sdk_sts::Client>>,
@@ -75,7 +79,28 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(sender: Arc<Sender>) -> Self {
-        Self { sender, base: OnceCell::new(), sets: Mutex::default(), own: Mutex::default(), closed: Arc::default() }
+        Self {
+            sender,
+            base: Mutex::default(),
+            renewed: Mutex::default(),
+            sets: Mutex::default(),
+            own: Mutex::default(),
+            closed: Arc::default(),
+        }
+    }
+
+    /// Drops all clients and what they know of credentials, since AWS rejected some: the SDK would use them until they
+    /// expire by its own clock, and reads a file of credentials only once. Seldom enough that it costs nothing.
+    pub(super) fn renew(&self) {
+        let now = self.sender.clock.now();
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if renewed.is_some_and(|at| now.since(at) < self.sender.options.refusal_ttl) {
+            return;
+        }
+        *renewed = Some(now);
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        self.sets.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The clients for a place.
@@ -86,7 +111,8 @@ impl Clients {
             // Nothing is assumed, so the External ID makes no difference: all namespaces share one set.
             None => access.external_id.clear(),
         }
-        let base = self.base.get_or_init(|| self.load(&place.region)).await;
+        let cell = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let base = cell.get_or_init(|| self.load(&place.region)).await;
         let identity = Identity { access, region: place.region.clone() };
         let now = self.sender.clock.now();
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);

@@ -44,8 +44,11 @@ impl AwsKeys {
         Self { clients: Clients::new(sender.clone()), sender }
     }
 
-    /// The outcome of a call. After AWS rejected our credentials it is asked anew who we are.
+    /// The outcome of a call. After AWS rejected our credentials they are fetched anew, and it is asked anew who we are.
     async fn noted<T>(&self, set: &ClientSet, outcome: Result<T, Fault>) -> Result<T, Fault> {
+        if outcome.as_ref().is_err_and(|fault| fault.cause == Cause::Credentials) {
+            self.clients.renew();
+        }
         if outcome.as_ref().is_err_and(|f| matches!(f.cause, Cause::Credentials | Cause::Role | Cause::OpenRole)) {
             *set.caller.lock().await = None;
         }
@@ -79,7 +82,11 @@ impl AwsKeys {
         }
         *known = None;
         let (operation, target) = (Operation::GetCallerIdentity, place.region.as_str());
-        let reply = self.sender.send(operation, target, Box::pin(set.sts.get_caller_identity().send())).await?;
+        let reply = self.sender.send(operation, target, Box::pin(set.sts.get_caller_identity().send())).await;
+        if reply.as_ref().is_err_and(|fault| fault.cause == Cause::Credentials) {
+            self.clients.renew();
+        }
+        let reply = reply?;
         let (Some(account), Some(arn)) = (reply.account, reply.arn) else {
             return Err(Fault::new(FaultClass::Terminal, operation.action(), target, "the answer names nobody"));
         };
