@@ -10,13 +10,16 @@ use kube::runtime::events::Recorder;
 
 use crate::clock::Clock;
 use crate::controller::queue::{Handle, Lane};
+use crate::controller::schemas::Schemas;
 use crate::controller::slots::Slots;
 use crate::controller::watch::News;
+use crate::domain::condition::Reason;
+use crate::domain::fault::Cause;
 use crate::domain::id::{Name, Region};
 use crate::domain::memory::{LastLooks, Looks, Memory, PolicyWrite, Subject};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::Depth;
-use crate::execute::Witness;
+use crate::execute::{Outcome, Witness};
 use crate::leader::Leadership;
 use crate::plan::step::Step;
 use crate::plan::{NextLook, Plan, Settings};
@@ -84,6 +87,8 @@ pub struct Context<A, U> {
     pub users: Users,
     /// Who claims which registration.
     pub slots: Slots,
+    /// Whether the served CRDs hold all that has to be remembered.
+    pub schemas: Schemas,
     /// Triggers passes of keys.
     pub key_queue: Handle<ObjectName>,
     /// Triggers passes of clusters.
@@ -142,6 +147,7 @@ pub struct Note {
     looks: BTreeMap<Subject, Looks>,
     recent: BTreeMap<u64, Moment>,
     policy_writes: BTreeMap<Region, Vec<PolicyWrite>>,
+    unknown_principals: BTreeMap<Region, Moment>,
     looked: LastLooks,
     /// The look that is due next, and when.
     due: Option<(Moment, Depth)>,
@@ -149,6 +155,10 @@ pub struct Note {
     polls: u32,
     /// How often in a row a pass was put off because the claims of other objects were not known.
     pub put_off: u32,
+    /// The version of the object that this process last read or wrote, and a number for what its status remembered.
+    pub seen: Option<(String, u64)>,
+    /// How often in a row the same version remembered something else.
+    pub pruned: u32,
     /// The version of the Secret that did not work, the generation it was for, and when to look outside all the same.
     pub stuck_on: Option<(String, i64, Moment)>,
 }
@@ -184,6 +194,7 @@ impl Note {
         memory.looks.clone_from(&self.looks);
         memory.recent.clone_from(&self.recent);
         memory.policy_writes.clone_from(&self.policy_writes);
+        memory.unknown_principals.clone_from(&self.unknown_principals);
         memory.looked = self.looked;
     }
 
@@ -219,6 +230,23 @@ impl Note {
         }
         if depth == Depth::Everything {
             self.looked.everything = now;
+        }
+    }
+
+    /// Takes note of the policies that AWS refused because it does not know a principal, and forgets those that it took,
+    /// or that need no write any more.
+    pub fn refused(&mut self, plan: &Plan, outcome: &Outcome, now: Moment) {
+        let written = |region: &Region| {
+            outcome.done.iter().any(|step| matches!(step, Step::PutPolicy { .. }) && step.region() == Some(region))
+        };
+        let holds = |region: &Region| {
+            plan.findings.iter().any(|f| f.reason == Reason::PoliciesHold && f.region.as_ref() == Some(region))
+        };
+        self.unknown_principals.retain(|region, _| !written(region) && !holds(region));
+        for (step, fault) in &outcome.failed {
+            if let (Step::PutPolicy { region, .. }, Cause::Principal) = (step, fault.cause) {
+                self.unknown_principals.entry(region.clone()).or_insert(now);
+            }
         }
     }
 

@@ -1,13 +1,14 @@
 //! The object's own record in Kubernetes: whole status writes and the finalizer, each against the version that was read.
 
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::discovery::ApiResource;
 use serde_json::json;
 
 use crate::api::FINALIZER;
 use crate::clock::Clock;
 use crate::controller::kind::Kind;
-use crate::ports::{Fault, FaultClass, Ledger, Record};
+use crate::ports::{Cause, Fault, FaultClass, Ledger, Record};
 
 /// The record of one object for one pass.
 pub struct KubeLedger<'a, K: Kind> {
@@ -36,6 +37,34 @@ impl<'a, K: Kind> KubeLedger<'a, K> {
         let mut object = self.object.clone();
         object.set_status(status);
         self.object = self.replace(&object).await?;
+        Ok(true)
+    }
+
+    /// Replaces the conditions of a status, and what they are about, and nothing else: a status of a newer version has
+    /// parts that this binary does not know, and would drop if it wrote the whole. Whether anything differed.
+    pub async fn amend(&mut self, mut status: K::Status) -> Result<bool, Fault> {
+        if self.object.status().is_none() {
+            return self.write(status).await;
+        }
+        if self.object.status() == Some(&status) {
+            return Ok(false);
+        }
+        let (name, namespace) = (self.object.name_any(), self.object.namespace().unwrap_or_default());
+        let resource = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.api.clone().into_client(), &namespace, &resource);
+        let told = |error: &kube::Error| fault("replace status", &self.object, error);
+        let mut whole = api.get(&name).await.map_err(|error| told(&error))?;
+        // What is written is what was judged.
+        whole.metadata.resource_version.clone_from(&self.object.meta().resource_version);
+        let shown = &mut whole.data["status"];
+        shown["conditions"] = json!(K::conditions(&status));
+        shown["observedGeneration"] = json!(K::observed_generation(&status));
+        if let Some(handled) = K::handled(&mut status) {
+            shown["lastHandledReconcileAt"] = json!(handled);
+        }
+        let written = api.replace_status(&name, &PostParams::default(), &whole).await.map_err(|error| told(&error))?;
+        let written = serde_json::to_value(written).and_then(serde_json::from_value);
+        self.object = written.map_err(|error| told(&kube::Error::SerdeError(error)))?;
         Ok(true)
     }
 
@@ -89,7 +118,8 @@ impl<K: Kind> Ledger for KubeLedger<'_, K> {
             return Ok(());
         }
         let message = "the API server dropped what was to be remembered; the served CRD is older than this operator";
-        Err(Fault::new(FaultClass::Terminal, "replace status", self.object.name_any(), message))
+        let fault = Fault::new(FaultClass::Terminal, "replace status", self.object.name_any(), message);
+        Err(fault.because(Cause::Schema))
     }
 }
 

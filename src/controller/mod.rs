@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod pass;
 pub mod queue;
 pub mod run;
+pub mod schemas;
 pub mod slots;
 pub mod watch;
 pub mod witness;

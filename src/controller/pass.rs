@@ -35,6 +35,9 @@ use crate::telemetry::metrics::{Object, PassOutcome, Ready, StepOutcome};
 const CLAIMS: Duration = Duration::from_millis(200);
 const PUT_OFF: u32 = 25;
 
+/// Between looks at whether the served CRDs are recent enough again.
+const OUTDATED: Duration = Duration::from_secs(2);
+
 /// What the two kinds do differently: what they refer to, and where their notes are.
 pub trait Subject: Kind {
     /// Reads what the object refers to.
@@ -121,6 +124,10 @@ async fn run<K: Subject, A: KeyService + 'static, U: Upstream + 'static>(
     context: &Context<A, U>,
     name: &ObjectName,
 ) -> Next {
+    if !context.schemas.are_current(&context.client, context.clock.as_ref()).await {
+        // An object that is read through an older schema lacks what was remembered, and one that is written loses it.
+        return Next::After(OUTDATED, Lane::Resync);
+    }
     let api: Api<K> = Api::namespaced(context.client.clone(), &name.0);
     let object = match api.get_opt(&name.1).await {
         Ok(Some(object)) => object,
@@ -149,6 +156,12 @@ async fn run<K: Subject, A: KeyService + 'static, U: Upstream + 'static>(
     next
 }
 
+/// How much of a status is written.
+enum Extent {
+    Whole,
+    Conditions,
+}
+
 struct Scene<'a, K: Subject, A, U> {
     context: &'a Context<A, U>,
     name: &'a ObjectName,
@@ -174,6 +187,9 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
             self.note.try_again();
         }
         let mut memory = K::remember(object.status());
+        if let Some(next) = self.waits_for_memory(&object).await {
+            return next;
+        }
         if let Some(next) = self.waits_for_claims(&found, &memory) {
             return next;
         }
@@ -216,6 +232,7 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         }
         let plan = checked.plan();
         self.note.passed(depth, plan, &outcome.done, self.now, &context.settings);
+        self.note.refused(plan, &outcome, self.now);
         if outcome.over {
             return Next::After(Duration::from_millis(200), Lane::Fresh);
         }
@@ -228,7 +245,8 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         } else {
             K::render(object.status(), desired, &memory, plan, &outcome, self.now)
         };
-        let fault = self.write(&mut ledger, status).await.err();
+        let fault = self.write(&mut ledger, status, Extent::Whole).await.err();
+        self.note.seen = Some(seen(ledger.object()));
         if let Some(fault) = fault.as_ref().filter(|fault| fault.class == FaultClass::Refused) {
             warn!(kind = K::KIND.as_str(), object = %named(self.name), %fault, "status was not written");
         }
@@ -237,7 +255,12 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
     }
 
     /// Writes the status if it differs, tells of what changed, and triggers those who depend on it.
-    async fn write(&mut self, ledger: &mut KubeLedger<'_, K>, status: Option<K::Status>) -> Result<(), Fault> {
+    async fn write(
+        &mut self,
+        ledger: &mut KubeLedger<'_, K>,
+        status: Option<K::Status>,
+        extent: Extent,
+    ) -> Result<(), Fault> {
         let context = self.context;
         let Some(mut status) = status else { return Ok(()) };
         let requested = ledger.object().annotations().get(ANNOTATION_RECONCILE_REQUESTED_AT).cloned();
@@ -253,7 +276,10 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
             return Ok(());
         }
         let _ = context.witness.before(Site::WriteStatus);
-        let written = ledger.write(status).await;
+        let written = match extent {
+            Extent::Whole => ledger.write(status).await,
+            Extent::Conditions => ledger.amend(status).await,
+        };
         let _ = context.witness.after(Site::WriteStatus, written.as_ref().err());
         if written? {
             let after = ledger.object().status().map(|s| K::conditions(s).to_vec()).unwrap_or_default();
@@ -268,11 +294,12 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         if written.is_some_and(|fault| fault.class == FaultClass::Conflict) {
             return Next::After(Duration::from_millis(200), Lane::Fresh);
         }
-        let faults = outcome.failed.iter().map(|(_, fault)| fault).chain(written);
-        let worst = faults.filter(|fault| fault.class != FaultClass::Conflict).max_by_key(|fault| fault.class);
-        if let Some(fault) = worst {
+        let failed = outcome.failed.iter().map(|(step, fault)| (lasting(plan, step, fault), fault));
+        let faults = failed.chain(written.map(|fault| (fault.class, fault)));
+        let worst = faults.filter(|(class, _)| *class != FaultClass::Conflict).max_by_key(|(class, _)| *class);
+        if let Some((class, fault)) = worst {
             let retry_after = fault.retry_after.map(Span::to_duration);
-            return self.failed(fault.class, retry_after, calls);
+            return self.failed(class, retry_after, calls);
         }
         let stuck = plan.findings.iter().any(|f| {
             f.condition == ConditionType::Stalled && f.truth == Truth::True && f.reason.standing() == Standing::Stuck
@@ -304,6 +331,21 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         }
         self.note.stuck_on = None;
         None
+    }
+
+    /// The same version of an object that remembers something else than before is read through another schema, which has
+    /// just begun to be served, or is just ending. Its next write would make that last.
+    async fn waits_for_memory(&mut self, object: &K) -> Option<Next> {
+        let seen = seen(object);
+        let same = |before: &(String, u64)| before.0 != seen.0 || before.1 == seen.1;
+        if self.note.seen.as_ref().is_none_or(same) || self.note.pruned >= PUT_OFF {
+            self.note.pruned = 0;
+            self.note.seen = Some(seen);
+            return None;
+        }
+        self.note.pruned += 1;
+        self.context.schemas.doubt().await;
+        Some(Next::After(CLAIMS, Lane::Resync))
     }
 
     /// Before every object was read once, nobody is granted a registration: so nothing outside is looked at for one that
@@ -374,7 +416,7 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         let mut status = object.status().cloned().unwrap_or_else(|| K::initial(generation, self.now));
         K::stall(&mut status, generation, reason, message, self.now);
         let mut ledger = KubeLedger::new(self.api.clone(), object, self.context.clock.as_ref());
-        if let Err(fault) = self.write(&mut ledger, Some(status)).await {
+        if let Err(fault) = self.write(&mut ledger, Some(status), Extent::Conditions).await {
             debug!(object = %named(self.name), %fault, "status was not written");
         }
         self.failed(FaultClass::Terminal, None, 0)
@@ -416,12 +458,29 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
     }
 }
 
+/// The class of a fault as pauses are chosen by it: what the plan has given up to come by itself waits for a human.
+fn lasting(plan: &Plan, step: &Step, fault: &Fault) -> FaultClass {
+    let given_up = |f: &Finding| f.reason == Reason::PrincipalMissing && f.region.as_ref() == step.region();
+    if fault.class == FaultClass::Settling && plan.findings.iter().any(given_up) {
+        return FaultClass::Refused;
+    }
+    fault.class
+}
+
 fn metrics_object<K: Kind>(name: &ObjectName) -> Object {
     Object { kind: K::KIND, namespace: name.0.clone(), name: name.1.clone() }
 }
 
 fn named(name: &ObjectName) -> String {
     format!("{}/{}", name.0, name.1)
+}
+
+/// The version of an object, and a number for what its status remembers.
+fn seen<K: Kind>(object: &K) -> (String, u64) {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    K::remember(object.status()).hash(&mut hasher);
+    (object.resource_version().unwrap_or_default(), hasher.finish())
 }
 
 /// A fraction that is the same for the same object, so that looks at many objects spread evenly.

@@ -7,18 +7,18 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{join_all, select_all};
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::{Api, Client, CustomResourceExt, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::api::{ANNOTATION_SCHEMA_VERSION, CustomerKey, EncryptedCluster, SCHEMA_VERSION};
+use crate::api::{CustomerKey, EncryptedCluster};
 use crate::clock::Clock;
 use crate::controller::context::{Context, Notes, ObjectName, Pacing, Users};
 use crate::controller::pass::pass;
 use crate::controller::queue::{self, Driver, Handle, queue};
+use crate::controller::schemas::Schemas;
 use crate::controller::slots::Slots;
 use crate::controller::watch::watch;
 use crate::domain::capabilities::Cloud;
@@ -139,6 +139,7 @@ pub async fn run<A: KeyService + 'static, U: Upstream + 'static>(
         cluster_notes: Notes::default(),
         users: Users::default(),
         slots: Slots::new(parts.namespaces.len().max(1)),
+        schemas: Schemas::new(Arc::clone(&readiness)),
         key_queue: key_queue.clone(),
         clusters: cluster_queue.clone(),
         namespaces: parts.namespaces,
@@ -193,7 +194,7 @@ async fn work<A: KeyService + 'static, U: Upstream + 'static>(
 ) {
     let namespaces = context.namespaces.clone();
     let prepared = async {
-        crds_served(&context.client, readiness).await;
+        crds_served(&context).await;
         lead(&context.leadership, readiness, &listings(&namespaces)).await;
         cluster_uid(&context.client).await
     };
@@ -292,33 +293,9 @@ async fn until(mut flag: watch::Receiver<bool>) {
     let _ = flag.wait_for(|set| *set).await;
 }
 
-/// Waits until both CRDs are served with at least the schema that this binary knows: an older one would silently drop what
-/// has to be remembered.
-async fn crds_served(client: &Client, readiness: &Readiness) {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    loop {
-        let mut trouble = Vec::new();
-        for name in [CustomerKey::crd_name(), EncryptedCluster::crd_name()] {
-            match api.get_opt(name).await {
-                Ok(Some(crd)) => {
-                    let version = crd.annotations().get(ANNOTATION_SCHEMA_VERSION).and_then(|v| v.parse::<i32>().ok());
-                    if version.unwrap_or_default() < SCHEMA_VERSION {
-                        trouble.push(format!(
-                            "CRD {name} has schema version {version:?}, older than {SCHEMA_VERSION}: apply crds/"
-                        ));
-                    }
-                }
-                Ok(None) => trouble.push(format!("CRD {name} is missing: apply crds/")),
-                Err(error) => trouble.push(format!("CRD {name} could not be read: {error}")),
-            }
-        }
-        if trouble.is_empty() {
-            readiness.met("crds");
-            return;
-        }
-        let trouble = trouble.join("; ");
-        warn!(trouble, "waiting for the CRDs");
-        readiness.missing("crds", trouble);
+/// Waits until both CRDs are served with at least the schema that this binary knows.
+async fn crds_served(context: &Context<impl KeyService, impl Upstream>) {
+    while !context.schemas.are_current(&context.client, context.clock.as_ref()).await {
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }

@@ -168,6 +168,7 @@ reasons! {
     Unobservable Unseen Nobody "It could not be looked at for so long that nothing is claimed any more.";
     MemoryTooNew Stuck OperatorAdministrator "The status was written by a newer version of the operator than this one.";
     KubernetesRefused Stuck OperatorAdministrator "The Kubernetes API refuses something to the operator's ServiceAccount.";
+    SchemaOutdated Stuck OperatorAdministrator "The served CRDs are older than this operator, so that what it has to remember is dropped.";
     PlanRefused Stuck OperatorAdministrator "The operator's own safety check refused its plan: a defect, nothing was done.";
 
     // AWS as a whole.
@@ -208,6 +209,7 @@ reasons! {
     PolicyRisky Stuck Author "A declared statement would give a third party more than use of the key.";
     LockoutRisk Stuck AwsAdministrator "A statement in the key policy would stop the operator from changing it again.";
     OrphanedPrincipal Stuck AwsAdministrator "A foreign statement names a deleted principal, so AWS refuses every write of this policy.";
+    PrincipalMissing Stuck Author "AWS has refused the key policy for minutes, because a principal in it does not exist.";
     PolicyContested Stuck AwsAdministrator "Somebody undoes what the operator writes into this key policy.";
 
     // Registration with the database cloud.

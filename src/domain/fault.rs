@@ -71,6 +71,8 @@ pub enum Cause {
     PortalOnly,
     /// The Kubernetes API server did not give something.
     Kubernetes,
+    /// The API server dropped what was to be remembered: the served CRD is older than this binary.
+    Schema,
     /// The lease is no longer ours, or too old to act on.
     Leadership,
     /// The observation that the step rests on is too old to act on.

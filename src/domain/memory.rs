@@ -50,6 +50,10 @@ pub struct Memory {
     /// The policies that this process wrote lately, region by region. Not durable.
     #[serde(default)]
     pub policy_writes: BTreeMap<Region, Vec<PolicyWrite>>,
+    /// Since when AWS has refused a region's policy to this process because it does not know a principal in it. Not
+    /// durable.
+    #[serde(default)]
+    pub unknown_principals: BTreeMap<Region, Moment>,
 }
 
 /// One write of a key policy.

@@ -67,6 +67,7 @@ fn name(condition: ConditionType, fault: &Fault) -> (ConditionType, Reason) {
         (FaultClass::Settling, _) if condition == KeysReady => (condition, Reason::KeyStateSettling),
         (FaultClass::Conflict | FaultClass::Settling, _) => (condition, Reason::InProgress),
         (_, Cause::Kubernetes) => (condition, Reason::KubernetesRefused),
+        (_, Cause::Schema) => (condition, Reason::SchemaOutdated),
         (_, Cause::Role) => (CredentialsValid, Reason::RoleNotAssumable),
         (_, Cause::OpenRole) => (CredentialsValid, Reason::RoleTrustOpen),
         (_, Cause::Credentials) if aws => (CredentialsValid, Reason::AwsCredentialsInvalid),
@@ -105,9 +106,10 @@ fn fix(reason: Reason, fault: &Fault) -> String {
             denied(&fault.message).unwrap_or(operation)
         ),
         Reason::KubernetesRefused => format!("let the operator's ServiceAccount {operation} {target}."),
+        Reason::SchemaOutdated => "apply the CRDs of this version of the operator (crds/).".to_owned(),
         Reason::AwsCredentialsInvalid => "give the operator working AWS credentials.".to_owned(),
         Reason::RoleNotAssumable => format!(
-            "let the role trust the operator's principal with the External ID in status.aws.externalId ({target})."
+            "let the role {target} trust the operator's principal with the External ID in status.aws.externalId, and let that principal call sts:AssumeRole on it."
         ),
         Reason::RoleTrustOpen => {
             "add the condition sts:ExternalId, with the value in status.aws.externalId, to the role's trust policy."

@@ -49,7 +49,7 @@ use step::Step;
 pub struct Settings {
     /// How long the outcome of a `CreateKey` is searched for before another attempt.
     pub create_settle: Span,
-    /// The same for registrations and deployments.
+    /// The same for registrations and deployments; also how long a principal that AWS does not know may still turn up.
     pub deploy_settle: Span,
     /// How many equal looks in a row open a gate.
     pub gate_looks: u32,

@@ -154,6 +154,9 @@ pub(super) fn plan_region(
         replaces: hash(text).unwrap_or_default(),
     };
     let planned = draft.repeatable(step);
+    if unknown_for_long(draft, region, &principals) {
+        return false;
+    }
     let message = format!("Writing the key policy: {}.", write.sentences);
     if draft.memory.was_ready && held.is_ok() {
         draft.healing(CONDITION, region, Reason::HealingPolicy, message);
@@ -186,6 +189,25 @@ fn principals(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, seen: &R
             None
         }
     }
+}
+
+/// Says so where AWS does not know a principal for longer than it takes a new one to be seen everywhere
+/// (<https://docs.aws.amazon.com/kms/latest/APIReference/API_PutKeyPolicy.html>, `Policy`). The write is still tried.
+fn unknown_for_long(draft: &mut Draft<'_>, region: &Region, principals: &[String]) -> bool {
+    let Some(since) = draft.memory.unknown_principals.get(region).copied() else { return false };
+    if draft.now().since(since) < draft.pass.settings.deploy_settle {
+        return false;
+    }
+    let of_cloud = match principals {
+        [] => String::new(),
+        all => format!(" The cloud's are {}.", all.join(", ")),
+    };
+    let message = format!(
+        "AWS has refused kms:PutKeyPolicy since {since}: a principal in the key policy does not exist.{of_cloud}"
+    );
+    let fix = "make sure that every principal in spec.policy, and the role that the cloud uses, exists; the operator tries again by itself.";
+    draft.stuck(CONDITION, Some(region), Reason::PrincipalMissing, message, fix);
+    true
 }
 
 /// Says so where what was written was undone again and again: then it is left alone for long, so that two tools that
