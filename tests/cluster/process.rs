@@ -64,7 +64,7 @@ async fn a_second_replica_waits_for_the_lease_and_takes_it_when_it_is_free() {
     let mut scene = Scene::started("replicas").await;
     let first = scene.address(&scene.log_file()).await;
     ready(&scene, &first).await;
-    let (second, log) = scene.start_another(&["--identity", "second"]);
+    let (second, log) = scene.start_another("second", &["--identity", "second"]);
     let address = scene.address(&log).await;
     // It is ready, or a rollout, which waits for that before it stops the first one, would never end.
     scene

@@ -18,6 +18,7 @@ pub mod aws;
 pub mod controlplane;
 pub mod helm;
 pub mod kstatus;
+pub mod proxy;
 pub mod python;
 pub mod scene;
 

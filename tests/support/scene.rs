@@ -123,8 +123,8 @@ impl Scene {
     }
 
     /// Another operator process beside the first one, and the file of its log. It dies when it is dropped.
-    pub fn start_another(&self, extra: &[&str]) -> (Child, PathBuf) {
-        let file = self.dir.path().join("another.log");
+    pub fn start_another(&self, name: &str, extra: &[&str]) -> (Child, PathBuf) {
+        let file = self.dir.path().join(format!("{name}.log"));
         let extra: Vec<String> = extra.iter().map(|&text| text.to_owned()).collect();
         (self.spawn(&extra, File::create(&file).unwrap()), file)
     }
