@@ -26,7 +26,7 @@ fn mortal(scene: &Scene, regions: &[&str]) -> Value {
 }
 
 /// A key that is made, but not registered, in these regions.
-async fn unregistered(scene: &Scene, regions: &[&str]) {
+pub async fn unregistered(scene: &Scene, regions: &[&str]) {
     without_registration(scene).await;
     scene.apply(&scene.secret()).await.unwrap();
     scene.apply(&mortal(scene, regions)).await.unwrap();
@@ -40,7 +40,7 @@ async fn unregistered(scene: &Scene, regions: &[&str]) {
         .await;
 }
 
-async fn annotate(scene: &Scene, kind: &str, name: &str, token: &str) {
+pub async fn annotate(scene: &Scene, kind: &str, name: &str, token: &str) {
     let patch = Patch::Merge(json!({ "metadata": { "annotations": { CONFIRM: token } } }));
     scene.objects(&scene.namespace, kind).patch(name, &PatchParams::default(), &patch).await.unwrap();
 }
@@ -50,7 +50,7 @@ async fn set_policy(scene: &Scene, namespace: &str, kind: &str, name: &str, poli
     scene.objects(namespace, kind).patch(name, &PatchParams::default(), &patch).await.unwrap();
 }
 
-async fn delete(scene: &Scene, kind: &str, name: &str) {
+pub async fn delete(scene: &Scene, kind: &str, name: &str) {
     scene.objects(&scene.namespace, kind).delete(name, &DeleteParams::default()).await.unwrap();
 }
 
@@ -74,7 +74,7 @@ async fn blocked(scene: &Scene, namespace: &str, kind: &str, name: &str, by: &st
         .await
 }
 
-async fn gone(scene: &Scene, kind: &str, name: &str) {
+pub async fn gone(scene: &Scene, kind: &str, name: &str) {
     scene
         .until(&format!("{kind} {name} is gone"), || async {
             let object = scene.get_in(&scene.namespace, kind, name).await;
@@ -83,7 +83,7 @@ async fn gone(scene: &Scene, kind: &str, name: &str) {
         .await;
 }
 
-fn token(object: &Value) -> String {
+pub fn token(object: &Value) -> String {
     object["status"]["deletion"]["confirmationToken"].as_str().expect("a token is shown").to_owned()
 }
 

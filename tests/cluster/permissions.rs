@@ -1,9 +1,11 @@
 //! Each right that is missing in AWS, one by one: said once, by the name of the action, and over when it is granted. And
 //! regions that have trouble of their own while the others go on.
 
+use cmk_operator::adapters::aws::Operation;
 use serde_json::{Value, json};
 
 use super::crash::all;
+use super::deletion;
 use crate::support::scene::{Scene, find};
 
 const REGION: &str = "us-east-1";
@@ -17,32 +19,60 @@ enum Needed {
     ToDescribe,
     /// When the reply to CreateKey was lost, and its key is looked for among all there are.
     ToSearch,
+    /// When the spec names a role.
+    ToAssume,
+    /// When the end of the key was confirmed.
+    ToDelete,
+    /// AWS grants it to everybody, even against a policy that denies it
+    /// (<https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>).
+    Undeniable,
 }
 
-const ACTIONS: [(&str, Needed); 12] = [
-    ("kms:CreateKey", Needed::Always),
-    ("kms:TagResource", Needed::Always),
-    ("kms:CreateAlias", Needed::Always),
-    ("kms:DescribeKey", Needed::Always),
-    ("kms:GetKeyPolicy", Needed::Always),
-    ("kms:PutKeyPolicy", Needed::Always),
-    ("kms:GetKeyRotationStatus", Needed::Always),
-    ("kms:EnableKeyRotation", Needed::Always),
-    ("kms:ListResourceTags", Needed::Always),
-    ("tag:GetResources", Needed::Always),
-    ("kms:UpdateKeyDescription", Needed::ToDescribe),
-    ("kms:ListKeys", Needed::ToSearch),
-];
+/// When each of the operator's actions is needed: a new one has to be added here.
+const fn needed(operation: Operation) -> Needed {
+    match operation {
+        Operation::CreateKey
+        | Operation::TagResource
+        | Operation::CreateAlias
+        | Operation::DescribeKey
+        | Operation::GetKeyPolicy
+        | Operation::PutKeyPolicy
+        | Operation::GetKeyRotationStatus
+        | Operation::EnableKeyRotation
+        | Operation::ListResourceTags
+        | Operation::GetResources => Needed::Always,
+        Operation::UpdateKeyDescription => Needed::ToDescribe,
+        Operation::ListKeys => Needed::ToSearch,
+        Operation::AssumeRole => Needed::ToAssume,
+        Operation::ScheduleKeyDeletion => Needed::ToDelete,
+        Operation::GetCallerIdentity => Needed::Undeniable,
+    }
+}
+
+/// How the refusal of an action is shown: the reason of the object, the condition to blame, and what to do.
+fn shown(action: &str, needed: Needed) -> (&'static str, &'static str, String) {
+    match needed {
+        Needed::ToAssume => {
+            let fix = "To do: let the role arn:aws:iam::111111111111:role/team trust the operator's principal with the External ID in status.aws.externalId, and let that principal call sts:AssumeRole";
+            ("RoleNotAssumable", "CredentialsValid", fix.to_owned())
+        }
+        _ => {
+            ("AccessDenied", "KeysReady or PoliciesReady", format!("To do: let the operator's principal call {action}"))
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_action_that_is_denied_is_named_and_asked_for() {
-    all(ACTIONS.to_vec(), |(action, needed)| async move {
+    let all_there_are = Operation::ALL.map(|operation| (operation.action(), needed(operation)));
+    let deniable = all_there_are.into_iter().filter(|(_, needed)| *needed != Needed::Undeniable).collect();
+    all(deniable, |(action, needed)| async move {
         let scene = Scene::started("permission").await;
         let denied = |denied| json!({ "set_denied": { "principal": "*", "action": action, "denied": denied } });
         scene.apply(&scene.secret()).await.unwrap();
         let mut key = scene.key(&[REGION]);
         match needed {
-            Needed::Always => {}
+            Needed::Always | Needed::Undeniable => {}
             Needed::ToDescribe => {
                 scene.apply(&key).await.unwrap();
                 scene.ready("CustomerKey", "key").await;
@@ -51,13 +81,23 @@ async fn each_action_that_is_denied_is_named_and_asked_for() {
             Needed::ToSearch => {
                 scene.fault(&json!({ "operation": "kms:CreateKey", "nth": 1 }), &json!("lost_before")).await
             }
+            Needed::ToAssume => {
+                let role = "arn:aws:iam::111111111111:role/team";
+                let trust = json!({ "principals": [], "external_ids": [format!("cmk:test:{}", scene.namespace)] });
+                scene.command(&json!({ "create_principal": { "arn": role, "trust": trust } })).await;
+                key["spec"]["aws"]["roleArn"] = json!(role);
+            }
+            Needed::ToDelete => {
+                scene.command(&denied(true)).await;
+                return deletion_is_refused(&scene, action, &denied(false)).await;
+            }
         }
         scene.command(&denied(true)).await;
         scene.apply(&key).await.unwrap();
-        let key = scene.wait_for("CustomerKey", "key", "Stalled", "True", "AccessDenied").await;
+        let (reason, condition, fix) = shown(action, needed);
+        let key = scene.wait_for("CustomerKey", "key", "Stalled", "True", reason).await;
         let message = find(&key, "Stalled").unwrap()["message"].as_str().unwrap();
-        let fix = format!("To do: let the operator's principal call {action}");
-        if !message.contains(&fix) {
+        if !message.contains(&fix) || !message.contains(action) {
             return Err(format!("{action}: the message does not say {fix:?}: {message}"));
         }
         // One condition says what is wrong; the others follow from it.
@@ -65,10 +105,10 @@ async fn each_action_that_is_denied_is_named_and_asked_for() {
         let of_the_whole = ["Ready", "Stalled", "Reconciling"];
         let blamed: Vec<_> = about
             .into_iter()
-            .filter(|c| c["status"] == "False" && c["reason"] == "AccessDenied")
+            .filter(|c| c["status"] == "False" && c["reason"] == reason)
             .filter(|c| !of_the_whole.contains(&c["type"].as_str().unwrap()))
             .collect();
-        if blamed.len() != 1 {
+        if blamed.len() != 1 || !condition.contains(blamed[0]["type"].as_str().unwrap()) {
             return Err(format!("{action}: {} conditions blame it: {blamed:#?}", blamed.len()));
         }
         scene.command(&denied(false)).await;
@@ -77,6 +117,34 @@ async fn each_action_that_is_denied_is_named_and_asked_for() {
         if keys == 1 { Ok(()) } else { Err(format!("{action}: {keys} keys")) }
     })
     .await;
+}
+
+/// The end of a key that was confirmed, and that the operator may not schedule: the object stays and says so.
+async fn deletion_is_refused(scene: &Scene, action: &str, granted: &Value) -> Result<(), String> {
+    // Of a key that was never registered; one that was is never deleted.
+    deletion::unregistered(scene, &[REGION]).await;
+    deletion::delete(scene, "CustomerKey", "key").await;
+    let object = scene
+        .until("a token is shown", || async {
+            let key = scene.get("CustomerKey", "key").await;
+            if key["status"]["deletion"]["confirmationToken"].is_string() { Ok(key) } else { Err(key.to_string()) }
+        })
+        .await;
+    deletion::annotate(scene, "CustomerKey", "key", &deletion::token(&object)).await;
+    let fix = format!("To do: let the operator's principal call {action}");
+    scene
+        .until("the deletion is blocked by the refusal", || async {
+            let key = scene.get("CustomerKey", "key").await;
+            let said = key["status"]["deletion"]["blockedBy"].to_string().contains(&fix);
+            let stalled = find(&key, "Stalled").is_some_and(|c| c["status"] == "True");
+            if said && stalled { Ok(()) } else { Err(key["status"].to_string()) }
+        })
+        .await;
+    scene.command(granted).await;
+    deletion::gone(scene, "CustomerKey", "key").await;
+    let state = scene.state().await;
+    let doomed = state["keys"].as_object().unwrap().values().all(|key| key["state"] == "PendingDeletion");
+    if doomed { Ok(()) } else { Err(format!("{action}: {}", state["keys"])) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

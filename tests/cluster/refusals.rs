@@ -64,6 +64,17 @@ const DENIED: Shown = Shown {
     says: &["kms:CreateKey", "us-east-1", "To do: let the operator's principal call kms:CreateKey"],
 };
 
+const FULL: Shown = Shown {
+    condition: "KeysReady",
+    reason: "QuotaReached",
+    says: &["kms:CreateKey", "LimitExceededException", "To do: raise the quota that limits kms:CreateKey in us-east-1"],
+};
+const EXPIRED: Shown = Shown {
+    condition: "CredentialsValid",
+    reason: "AwsCredentialsInvalid",
+    says: &["kms:", "ExpiredTokenException", "To do: give the operator working AWS credentials."],
+};
+
 /// Whether a status can be judged by tools: every condition once, about this generation.
 fn conforms(object: &Value) {
     let generation = &object["metadata"]["generation"];
@@ -174,6 +185,12 @@ async fn no_permission_to_create_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_full() {
+    let limit = |limit: Value| json!({ "patch_settings": { "key_limit": limit } });
+    refused_by_a_cloud("full", limit(json!(0)), FULL, limit(Value::Null)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_key_is_registered_already() {
     let mut scene = Scene::started("conflict").await;
     let place = json!({ "org": ORGANIZATION, "kind": "serverless", "region": REGION });
@@ -281,7 +298,7 @@ impl Canary {
 }
 
 /// The objects that are refused, each in a region and an organization of its own, so that its calls can be told apart.
-const REFUSED: [(&str, u32, &str, Shown); 8] = [
+const REFUSED: [(&str, u32, &str, Shown); 10] = [
     ("lacks", 1, "us-east-1", LACKS_PERMISSION),
     ("dead", 2, "us-east-2", DEAD_TOKEN),
     ("secretless", 3, "us-west-2", NO_SECRET),
@@ -290,6 +307,8 @@ const REFUSED: [(&str, u32, &str, Shown); 8] = [
     ("conflict", 6, "ap-southeast-1", CONFLICT),
     ("account", 7, "ca-central-1", WRONG_ACCOUNT),
     ("denied", 8, "sa-east-1", DENIED),
+    ("full", 10, "us-west-1", FULL),
+    ("expired", 11, "eu-west-2", EXPIRED),
 ];
 
 /// The calls for each refused object; all others must be the canary's.
@@ -341,6 +360,10 @@ async fn nothing_that_is_refused_is_asked_again_and_again() {
     let other = json!({ "org": organization(6), "kind": "serverless", "region": "ap-southeast-1", "arn": OTHER_KEY });
     scene.command(&json!({ "register": other })).await;
     keys[6]["spec"]["aws"]["accountId"] = json!(OTHER_ACCOUNT);
+    let error = |code: &str| json!({ "error": { "status": 400, "code": code, "message": "as AWS says it" } });
+    let full = json!({ "operation": "kms:CreateKey", "region": "us-west-1" });
+    scene.fault(&full, &error("LimitExceededException")).await;
+    scene.fault(&json!({ "operation": "kms:*", "region": "eu-west-2" }), &error("ExpiredTokenException")).await;
     scene.command(&json!({ "set_denied": { "principal": "*", "action": "kms:CreateKey", "denied": true } })).await;
 
     let start = scene.mark().await;
