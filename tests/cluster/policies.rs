@@ -42,6 +42,14 @@ async fn pass(scene: &Scene) -> Vec<Value> {
 async fn left_alone(scene: &Scene) {
     let calls = pass(scene).await;
     assert!((1..=MOST_CALLS).contains(&calls.len()), "{} calls: {calls:#?}", calls.len());
+    println!("{} calls in a pass", calls.len());
+    // The class by which the pause is chosen; of this one it is ten minutes and more, see `controller::backoff`.
+    let lasting = |log: String| {
+        let last =
+            log.lines().rfind(|line| line.contains("pass is over") && line.contains("/key\"")).map(str::to_owned);
+        last.filter(|line| line.contains("class: Refused")).ok_or(log)
+    };
+    scene.until("the failure counts as a lasting one", || async { lasting(scene.log()) }).await;
     let (mark, log) = (scene.mark().await, scene.log().len());
     // Passes of another object prove that the operator is awake: it tells only of its own trouble.
     scene

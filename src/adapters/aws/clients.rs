@@ -35,9 +35,12 @@ use super::send::Sender;
 use crate::domain::desired::Access;
 use crate::domain::fault::{Cause, Fault, FaultClass};
 use crate::domain::id::Region;
-use crate::domain::moment::Moment;
+use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::Caller;
 use crate::ports::Place;
+
+/// Between two drops of all clients.
+const SELDOM: Span = Span::seconds(5);
 
 /// The clients for one (access, region).
 pub(super) struct ClientSet {
@@ -94,7 +97,7 @@ impl Clients {
     pub(super) fn renew(&self) {
         let now = self.sender.clock.now();
         let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        if renewed.is_some_and(|at| now.since(at) < self.sender.options.refusal_ttl) {
+        if renewed.is_some_and(|at| now.since(at) < SELDOM) {
             return;
         }
         *renewed = Some(now);
