@@ -234,7 +234,19 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         };
         let Deployment { bound_id, request, .. } = deployment;
         match bound_id.as_ref().or(memory.database.as_ref()) {
-            Some(id) => DatabaseSeen { by_id: self.upstream.database(session, id).await, named: Reading::NOT_LOOKED },
+            Some(id) => {
+                // At the rare looks at everything, also for what a request that arrived late has made.
+                let strays = async {
+                    let own = bound_id.is_none() && !cluster.object.deleting;
+                    if own && self.sweep && self.depth == Depth::Everything {
+                        self.upstream.databases_named(session, &request.name).await
+                    } else {
+                        Reading::NOT_LOOKED
+                    }
+                };
+                let (by_id, named) = join!(self.upstream.database(session, id), strays);
+                DatabaseSeen { by_id, named }
+            }
             None => DatabaseSeen {
                 by_id: Reading::NOT_LOOKED,
                 named: self.upstream.databases_named(session, &request.name).await,

@@ -20,8 +20,8 @@ use super::DatabaseReport;
 use super::draft::{Draft, Said};
 use super::finding::Finding;
 use super::gate::Gate;
-use super::reattach;
 use super::step::{DatabaseRef, Step};
+use super::{reattach, stray};
 
 const CONDITION: ConditionType = ConditionType::Deployed;
 
@@ -236,6 +236,7 @@ fn existing(
         }
         DatabaseState::Active | DatabaseState::Busy(_) => {}
     }
+    stray::plan(draft, deployment, id);
     for region in draft.desired.regions() {
         match database.regions.get(region.as_str()) {
             Some(DatabaseState::Active) => {

@@ -117,6 +117,11 @@ impl<'a> Draft<'a> {
         self.say(Said { condition, region, truth: Truth::True, reason, message, fix: String::new() });
     }
 
+    /// Says something that is worth knowing about what is as it should be, and what to do about it.
+    pub(super) fn remark(&mut self, condition: ConditionType, reason: Reason, message: String, fix: &str) {
+        self.say(Said { condition, region: None, truth: Truth::True, reason, message, fix: fix.to_owned() });
+    }
+
     /// Says that something is on its way or waits.
     pub(super) fn working(
         &mut self,

@@ -22,6 +22,7 @@ mod removal;
 mod removal_check;
 mod restore;
 mod schedule;
+mod stray;
 mod teardown;
 mod terminate;
 mod verdict;

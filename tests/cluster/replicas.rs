@@ -11,12 +11,28 @@ use serde_json::{Value, json};
 use tokio::process::Child;
 
 use crate::support::proxy::Proxy;
-use crate::support::scene::Scene;
+use crate::support::scene::{ORGANIZATION, Scene, find};
 
 const REGION: &str = "us-east-1";
 
-/// The request in which a key is created, on the wire.
-const CREATE_KEY: &str = "TrentService.CreateKey\r\n";
+/// A request of the leader's that is held on its way.
+#[derive(Clone, Copy, PartialEq)]
+enum Held {
+    /// The one in which a key is created.
+    Key,
+    /// The one in which a database is created.
+    Database,
+}
+
+impl Held {
+    /// What stands in it, on the wire.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Key => "TrentService.CreateKey\r\n",
+            Self::Database => "POST /v2/databases HTTP/1.1\r\n",
+        }
+    }
+}
 
 /// The Lease, short: taken over six seconds after its last renewal, and three after which nothing may be started.
 const TERMS: [&str; 6] = ["--lease-duration", "6s", "--lease-renew", "1s", "--lease-act", "3s"];
@@ -24,25 +40,29 @@ const TERMS: [&str; 6] = ["--lease-duration", "6s", "--lease-renew", "1s", "--le
 /// Longer than any freeze here: the reply that comes late is taken for what it says.
 const PATIENT: [&str; 2] = ["--write-timeout", "60s"];
 
-/// The leader of a scene, which reaches AWS and the API server through proxies, and a second replica, which does not.
+/// The leader of a scene, which reaches the clouds and the API server through proxies, and a second replica, which does not.
 struct Pair {
     scene: Scene,
     leader: Child,
     aws: Proxy,
+    astra: Proxy,
     kubernetes: Proxy,
     _second: Child,
     second: String,
 }
 
 impl Pair {
-    /// The leader's `CreateKey` is held on its way.
-    async fn new(name: &str) -> Self {
+    /// A request of the leader's is held on its way.
+    async fn new(name: &str, held: Held) -> Self {
         let mut scene = Scene::new(name).await;
         let aws = Proxy::to(&scene.aws).await;
+        let astra = Proxy::to(&scene.astra).await;
         let (kubernetes, kubeconfig) = before_api_server(&scene).await;
         let direct = std::mem::replace(&mut scene.kubeconfig, kubeconfig);
         scene.env = vec![("AWS_ENDPOINT_URL".to_owned(), format!("http://{}", aws.address))];
-        let (leader, log) = scene.start_another("first", &[&TERMS[..], &PATIENT, &["--identity", "first"]].concat());
+        let endpoint = format!("http://{}", astra.address);
+        let own = ["--identity", "first", "--astra-endpoint", endpoint.as_str()];
+        let (leader, log) = scene.start_another("first", &[&TERMS[..], &PATIENT, &own].concat());
         let first = scene.address(&log).await;
         leads(&scene, &first).await;
         scene.kubeconfig = direct;
@@ -55,12 +75,13 @@ impl Pair {
                 if code == 200 && body.contains("another replica leads") { Ok(()) } else { Err(body) }
             })
             .await;
-        aws.hold(CREATE_KEY).await;
+        let holder = if held == Held::Key { &aws } else { &astra };
+        holder.hold(held.words()).await;
         for object in [scene.secret(), scene.key(&[REGION]), scene.cluster(&[REGION])] {
             scene.apply(&object).await.unwrap();
         }
-        tokio::time::timeout(Duration::from_secs(60), aws.held()).await.expect("the leader creates a key");
-        Self { scene, leader, aws, kubernetes, _second: second, second: second_address }
+        tokio::time::timeout(Duration::from_secs(60), holder.held()).await.expect("the leader creates it");
+        Self { scene, leader, aws, astra, kubernetes, _second: second, second: second_address }
     }
 
     fn signal(&self, signal: Signal) {
@@ -128,6 +149,14 @@ async fn leads(scene: &Scene, address: &str) {
         .await;
 }
 
+/// Asks for a look at everything.
+async fn touch(scene: &Scene, kind: &str, name: &str) {
+    let request = uuid::Uuid::new_v4().to_string();
+    let patch = json!({ "metadata": { "annotations": { "cmk-operator.io/reconcile-requested-at": request } } });
+    let objects = scene.objects(&scene.namespace, kind);
+    objects.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
 /// Nothing but its tags says whose a key is: no alias, no registration, no database, no policy but its first.
 async fn never_published(scene: &Scene, surplus: &str) {
     let state = scene.state().await;
@@ -140,7 +169,7 @@ async fn never_published(scene: &Scene, surplus: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_killed_in_the_middle_of_a_creation_is_followed_and_its_request_reported() {
-    let mut pair = Pair::new("killed").await;
+    let mut pair = Pair::new("killed", Held::Key).await;
     pair.signal(Signal::KILL);
     pair.ends().await;
     let arn = pair.taken_over().await;
@@ -151,7 +180,7 @@ async fn a_leader_that_is_killed_in_the_middle_of_a_creation_is_followed_and_its
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_frozen_in_the_middle_of_a_creation_does_nothing_more_when_it_is_thawed() {
-    let mut pair = Pair::new("frozen").await;
+    let mut pair = Pair::new("frozen", Held::Key).await;
     pair.signal(Signal::STOP);
     let arn = pair.taken_over().await;
     pair.aws.release();
@@ -179,9 +208,7 @@ async fn surplus(pair: &Pair, arn: &str) {
             }
         })
         .await;
-    let request = uuid::Uuid::new_v4().to_string();
-    let patch = json!({ "metadata": { "annotations": { "cmk-operator.io/reconcile-requested-at": request } } });
-    scene.keys().patch("key", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    touch(scene, "CustomerKey", "key").await;
     let key = scene
         .until("the surplus key is reported", || async {
             let key = scene.get("CustomerKey", "key").await;
@@ -195,8 +222,43 @@ async fn surplus(pair: &Pair, arn: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_a_killed_leaders_request_makes_late_is_reported() {
+    let mut pair = Pair::new("late", Held::Database).await;
+    pair.signal(Signal::KILL);
+    pair.ends().await;
+    pair.taken_over().await;
+    let scene = &pair.scene;
+    let own = scene.get("EncryptedCluster", "db").await["status"]["upstreamId"].clone();
+    pair.astra.release();
+    let databases = async || {
+        let state = scene.state().await;
+        let all = state["astra"][ORGANIZATION]["databases"].as_array().unwrap().clone();
+        all.into_iter().map(|database| database["id"].clone()).collect::<Vec<_>>()
+    };
+    let other = scene
+        .until("the request that was on its way has arrived", || async {
+            let all = databases().await;
+            let other = all.iter().find(|id| **id != own).filter(|_| all.len() == 2);
+            other.map(|id| id.as_str().unwrap().to_owned()).ok_or(format!("{all:?}"))
+        })
+        .await;
+    touch(scene, "EncryptedCluster", "db").await;
+    let cluster = scene
+        .until("the other database is reported", || async {
+            let cluster = scene.get("EncryptedCluster", "db").await;
+            let message = find(&cluster, "Deployed").unwrap()["message"].as_str().unwrap();
+            if message.contains(&other) && message.contains("To do: ") { Ok(cluster) } else { Err(message.to_owned()) }
+        })
+        .await;
+    assert_eq!(cluster["status"]["upstreamId"], own);
+    assert!(!cluster["status"]["endpoints"].to_string().contains(&other), "it is never published");
+    assert_eq!(find(&cluster, "Ready").unwrap()["status"], "True");
+    pair.nothing_twice(&[("astra:CreateDatabase", 2)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_cut_off_from_the_api_server_stops_by_itself_and_its_key_is_found() {
-    let mut pair = Pair::new("parted").await;
+    let mut pair = Pair::new("parted", Held::Key).await;
     pair.kubernetes.cut();
     // AWS still answers: the key is made, and nobody can write down that it is.
     pair.aws.release();
