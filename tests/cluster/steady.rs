@@ -120,7 +120,10 @@ async fn wait_for_looks(scene: &Scene, mark: u64, wanted: usize) {
             let enough = |[described, policies, tags, rotations]: &[usize; 4]| {
                 // Every look describes the key; deeper ones read its policy; the deepest its tags, and of the key's own
                 // object its rotation.
-                *rotations >= wanted && *tags >= each && policies - tags >= each && described - policies >= each
+                *rotations >= wanted
+                    && *tags >= each
+                    && policies.saturating_sub(*tags) >= each
+                    && described.saturating_sub(*policies) >= each
             };
             if looks.len() == KEYS && looks.values().all(enough) { Ok(()) } else { Err(format!("{looks:?}")) }
         })
