@@ -19,7 +19,7 @@ async fn without_registration(scene: &Scene) {
 }
 
 /// The key of the scene, to be scheduled for deletion in the end.
-fn mortal(scene: &Scene, regions: &[&str]) -> Value {
+pub fn mortal(scene: &Scene, regions: &[&str]) -> Value {
     let mut key = scene.key(regions);
     key["spec"]["deletionPolicy"] = json!("ScheduleDeletion");
     key

@@ -23,6 +23,8 @@ enum Needed {
     ToAssume,
     /// When the end of the key was confirmed.
     ToDelete,
+    /// When a key that the operator itself scheduled for deletion is declared again.
+    ToRestore,
     /// AWS grants it to everybody, even against a policy that denies it
     /// (<https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>).
     Undeniable,
@@ -45,6 +47,7 @@ const fn needed(operation: Operation) -> Needed {
         Operation::ListKeys => Needed::ToSearch,
         Operation::AssumeRole => Needed::ToAssume,
         Operation::ScheduleKeyDeletion => Needed::ToDelete,
+        Operation::CancelKeyDeletion | Operation::EnableKey => Needed::ToRestore,
         Operation::GetCallerIdentity => Needed::Undeniable,
     }
 }
@@ -91,6 +94,7 @@ async fn each_action_that_is_denied_is_named_and_asked_for() {
                 scene.command(&denied(true)).await;
                 return deletion_is_refused(&scene, action, &denied(false)).await;
             }
+            Needed::ToRestore => return restoring_is_refused(&scene, action, &denied(true), &denied(false)).await,
         }
         scene.command(&denied(true)).await;
         scene.apply(&key).await.unwrap();
@@ -119,8 +123,8 @@ async fn each_action_that_is_denied_is_named_and_asked_for() {
     .await;
 }
 
-/// The end of a key that was confirmed, and that the operator may not schedule: the object stays and says so.
-async fn deletion_is_refused(scene: &Scene, action: &str, granted: &Value) -> Result<(), String> {
+/// A key whose end was confirmed.
+async fn ended(scene: &Scene) {
     // Of a key that was never registered; one that was is never deleted.
     deletion::unregistered(scene, &[REGION]).await;
     deletion::delete(scene, "CustomerKey", "key").await;
@@ -131,6 +135,38 @@ async fn deletion_is_refused(scene: &Scene, action: &str, granted: &Value) -> Re
         })
         .await;
     deletion::annotate(scene, "CustomerKey", "key", &deletion::token(&object)).await;
+}
+
+/// A key that the operator scheduled for deletion, declared again, and that it may not restore.
+async fn restoring_is_refused(scene: &Scene, action: &str, denied: &Value, granted: &Value) -> Result<(), String> {
+    ended(scene).await;
+    deletion::gone(scene, "CustomerKey", "key").await;
+    scene.command(denied).await;
+    scene.apply(&deletion::mortal(scene, &[REGION])).await.unwrap();
+    let fix = format!("To do: let the operator's principal call {action}");
+    scene
+        .until(&format!("{action} is asked for"), || async {
+            let key = scene.get("CustomerKey", "key").await;
+            let asked = find(&key, "KeysReady").is_some_and(|c| {
+                c["status"] == "False" && c["reason"] == "AccessDenied" && c["message"].as_str().unwrap().contains(&fix)
+            });
+            if asked { Ok(()) } else { Err(key["status"].to_string()) }
+        })
+        .await;
+    scene.command(granted).await;
+    scene
+        .until("the key is restored", || async {
+            let key = scene.get("CustomerKey", "key").await;
+            if key["status"]["regions"][0]["keyState"] == "Enabled" { Ok(()) } else { Err(key["status"].to_string()) }
+        })
+        .await;
+    let keys = scene.state().await["keys"].as_object().unwrap().len();
+    if keys == 1 { Ok(()) } else { Err(format!("{action}: {keys} keys")) }
+}
+
+/// The end of a key that was confirmed, and that the operator may not schedule: the object stays and says so.
+async fn deletion_is_refused(scene: &Scene, action: &str, granted: &Value) -> Result<(), String> {
+    ended(scene).await;
     let fix = format!("To do: let the operator's principal call {action}");
     scene
         .until("the deletion is blocked by the refusal", || async {
