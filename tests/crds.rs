@@ -1,15 +1,15 @@
 //! The CRDs: the committed files are the generated ones, every rule is tried both ways, every field is bounded and
 //! explained, and what the schemas accept the types hold without loss.
 //!
-//! No API server is needed here: CEL is run by kube, the other keywords by `support/crd_schema.rs`.
+//! No API server is needed here: CEL is run by kube, the other keywords by `src/api/admission.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use cmk_operator::api::admission::{Objection, Schemas};
 use cmk_operator::api::{self, CustomerKey, EncryptedCluster};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::core::cel::{CompiledSchema, Validator, apply_defaults, compile_schema};
 use serde_json::Value;
 
 #[path = "support/crd_cases.rs"]
@@ -18,7 +18,7 @@ mod crd_cases;
 mod crd_schema;
 
 use crd_cases::{Case, cases};
-use crd_schema::{Wrong, check, fields};
+use crd_schema::fields;
 
 fn schemas() -> BTreeMap<String, Value> {
     let schema = |crd: &CustomResourceDefinition| {
@@ -29,29 +29,10 @@ fn schemas() -> BTreeMap<String, Value> {
 }
 
 /// Everything that an API server would hold against the update or creation.
-fn objections(schema: &Value, rules: &CompiledSchema, case: &Case) -> Vec<Wrong> {
-    let object = apply_defaults(schema, &without_nulls(&case.object));
-    let old = case.old.as_ref().map(|old| apply_defaults(schema, &without_nulls(old)));
-    let mut wrong = check(schema, &object);
-    if let Err(errors) = Validator::new().validate_compiled(rules, &object, old.as_ref()) {
-        wrong.extend(errors.into_vec().into_iter().map(|error| {
-            let field = error.field_path.trim_start_matches('.').to_owned();
-            (field, error.message)
-        }));
-    }
-    wrong
-}
-
-/// The API server drops a null where a default stands, and treats it as absent elsewhere.
-fn without_nulls(value: &Value) -> Value {
-    match value {
-        Value::Object(entries) => {
-            let kept = entries.iter().filter(|(_, entry)| !entry.is_null());
-            kept.map(|(name, entry)| (name.clone(), without_nulls(entry))).collect()
-        }
-        Value::Array(items) => items.iter().map(without_nulls).collect(),
-        other => other.clone(),
-    }
+fn objections(schemas: &Schemas, case: &Case) -> Vec<Objection> {
+    let object = schemas.defaulted(&case.kind, &case.object);
+    let old = case.old.as_ref().map(|old| schemas.defaulted(&case.kind, old));
+    schemas.objections(&case.kind, &object, old.as_ref())
 }
 
 #[test]
@@ -68,11 +49,9 @@ fn the_committed_files_are_the_generated_ones() {
 
 #[test]
 fn every_case_is_accepted_or_refused_as_it_says() {
-    let schemas: BTreeMap<_, _> =
-        schemas().into_iter().map(|(kind, schema)| (kind, (compile_schema(&schema), schema))).collect();
+    let schemas = Schemas::new();
     let mut failures = Vec::new();
     for case in cases() {
-        let (rules, schema) = &schemas[&case.kind];
         if let Some(old) = &case.old {
             let first = Case {
                 name: case.name.clone(),
@@ -81,16 +60,16 @@ fn every_case_is_accepted_or_refused_as_it_says() {
                 object: old.clone(),
                 refused: None,
             };
-            for (field, message) in objections(schema, rules, &first) {
+            for Objection { field, message } in objections(&schemas, &first) {
                 failures.push(format!("{}: `old` is refused: {field}: {message}", case.name));
             }
         }
-        let wrong = objections(schema, rules, &case);
+        let wrong = objections(&schemas, &case);
         match &case.refused {
             None if wrong.is_empty() => {}
             None => failures.push(format!("{}: refused: {wrong:?}", case.name)),
             Some(refusal) => {
-                if !wrong.iter().any(|(field, message)| *field == refusal.field && message.contains(&refusal.says)) {
+                if !wrong.iter().any(|w| w.field == refusal.field && w.message.contains(&refusal.says)) {
                     failures.push(format!("{}: expected {refusal:?}, got {wrong:?}", case.name));
                 }
             }
@@ -122,9 +101,9 @@ fn every_rule_refuses_something_in_a_case() {
 
 #[test]
 fn the_types_hold_what_the_schemas_accept() {
-    let schemas = schemas();
+    let schemas = Schemas::new();
     for case in cases().into_iter().filter(|case| case.refused.is_none()) {
-        let object = apply_defaults(&schemas[&case.kind], &without_nulls(&case.object));
+        let object = schemas.defaulted(&case.kind, &case.object);
         let held = match case.kind.as_str() {
             "CustomerKey" => serde_json::to_value(serde_json::from_value::<CustomerKey>(object.clone()).unwrap()),
             "EncryptedCluster" => {

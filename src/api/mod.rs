@@ -20,6 +20,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
+pub mod admission;
 pub mod condition;
 pub mod customer_key;
 pub mod customer_key_status;
