@@ -8,7 +8,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::domain::id::Name;
+use crate::commands::Output;
+use crate::commands::why::Subject;
+use crate::domain::id::{AccountId, Name, Region};
 use crate::domain::moment::Span;
 use crate::plan::Settings;
 
@@ -28,6 +30,20 @@ pub enum Command {
     Run(Box<Run>),
     /// Prints the CRDs as YAML, or writes them to a directory.
     Crds(Crds),
+    /// Prints what would be done for manifests, step by step, and changes nothing.
+    ///
+    /// Without --live it needs neither a cluster nor a cloud: it takes for granted that nothing is there yet and that
+    /// everything succeeds, and plays the operator's own decisions to their end. The manifests are held to the schemas and
+    /// rules of the CRDs. Exits with 0 where there is nothing to do, with 2 where something is done or waited for, and with
+    /// 1 where something is refused.
+    Plan(Box<Plan>),
+    /// Says what an object waits for, since when, what to do, and who has to; without an object: everything not ready.
+    ///
+    /// Exits with 0 where everything asked about is ready, with 2 where something is not, and with 1 where it cannot be
+    /// told.
+    Why(Why),
+    /// Prints the least IAM policy for the operator as JSON.
+    IamPolicy(IamPolicy),
     /// Prints the table of condition reasons as Markdown.
     #[command(hide = true)]
     Reasons,
@@ -186,6 +202,118 @@ pub struct Crds {
     /// Writes one file per kind into this directory instead of printing them.
     #[arg(long)]
     pub dir: Option<PathBuf>,
+}
+
+/// The flags of `plan`.
+#[derive(Debug, Args)]
+#[command(next_line_help = true)]
+pub struct Plan {
+    /// Manifests: files, directories of YAML files, or - for standard input. What is neither a `CustomerKey` nor an
+    /// `EncryptedCluster` is ignored, but for the labels of Namespaces.
+    #[arg(short = 'f', long = "file", required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+
+    /// The namespace of manifests that name none.
+    #[arg(short = 'n', long, default_value = "default")]
+    pub namespace: Name,
+
+    /// Looks at the cluster (KUBECONFIG), at AWS and at the database cloud, once, and says what the operator would do
+    /// next. Everything is only read.
+    #[arg(long)]
+    pub live: bool,
+
+    /// How the plan looks.
+    #[arg(short = 'o', long, default_value = "text")]
+    pub output: Output,
+
+    /// The name of the installation, as in `run`: part of the identity of every key.
+    #[arg(long, env = "CMK_INSTALLATION", default_value = "installation", required_if_eq("live", "true"))]
+    pub installation: Name,
+
+    /// With --live: the ARN of the IAM role or user that the operator runs as, which key policies name. By default you are
+    /// taken for it, and a key policy that names the operator seems to want a change.
+    #[arg(long, env = "CMK_PRINCIPAL")]
+    pub principal: Option<String>,
+
+    /// As in `run`.
+    #[arg(long, env = "CMK_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+
+    /// As in `run`.
+    #[arg(long, env = "CMK_AMBIENT_NAMESPACES", value_delimiter = ',')]
+    pub ambient_namespaces: Option<Vec<Name>>,
+
+    /// As in `run`.
+    #[arg(long, env = "CMK_TAKE_OVER_FROM")]
+    pub take_over_from: Option<String>,
+
+    /// As in `run`.
+    #[arg(long, env = "CMK_ASTRA_ENDPOINT", default_value = "https://api.astra.datastax.com")]
+    pub astra_endpoint: String,
+
+    /// As in `run`.
+    #[arg(long, env = "CMK_ALLOW_OPEN_ROLES")]
+    pub allow_open_roles: bool,
+}
+
+/// The flags of `why`.
+#[derive(Debug, Args)]
+pub struct Why {
+    /// KIND/NAME; the kind is ck (`CustomerKey`) or ec (`EncryptedCluster`), by any of its names.
+    pub object: Option<Subject>,
+
+    /// The namespace; without an object: all namespaces by default.
+    #[arg(short = 'n', long)]
+    pub namespace: Option<String>,
+
+    /// How the answer looks.
+    #[arg(short = 'o', long, default_value = "text")]
+    pub output: Output,
+}
+
+/// The flags of `iam-policy`.
+#[derive(Debug, Args)]
+#[command(next_line_help = true)]
+pub struct IamPolicy {
+    /// Narrows it to the keys of this account.
+    #[arg(long)]
+    pub account: Option<AccountId>,
+
+    /// Narrows it to this region; may be given several times.
+    #[arg(long = "region")]
+    pub regions: Vec<Region>,
+
+    /// Narrows every write to keys that carry the tags of this installation, or the consent of their owner to it.
+    #[arg(long, env = "CMK_INSTALLATION")]
+    pub installation: Option<Name>,
+
+    /// Lets keys that the operator made be scheduled for deletion, and that be taken back.
+    #[arg(long)]
+    pub deletion: bool,
+
+    /// The role that schedules keys for deletion, as in `run`: the operator may assume it, and does not do it itself.
+    #[arg(long, env = "CMK_DELETION_ROLE_ARN", conflicts_with = "deletion")]
+    pub deletion_role_arn: Option<String>,
+
+    /// A role in some spec.aws.roleArn that the operator assumes; may be given several times, and hold wildcards.
+    #[arg(long = "assume-role")]
+    pub assume_roles: Vec<String>,
+
+    /// Prints only what is needed for this: to make and keep keys (for a role in spec.aws.roleArn), to schedule them for
+    /// deletion (for the role of --deletion-role-arn), or to assume roles (for an operator that does nothing itself).
+    #[arg(long)]
+    pub only: Option<Rights>,
+}
+
+/// What rights are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Rights {
+    /// Making and keeping keys.
+    Keys,
+    /// Scheduling keys for deletion.
+    Deletion,
+    /// Assuming roles.
+    Roles,
 }
 
 /// The flags of `sandbox`.

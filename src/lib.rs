@@ -4,6 +4,7 @@ pub mod adapters;
 pub mod api;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod controller;
 #[cfg(feature = "sandbox")]
 pub mod demo;

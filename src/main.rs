@@ -13,13 +13,19 @@ use cmk_operator::adapters::limits::Limits;
 use cmk_operator::adapters::watch::{Call, Watch};
 use cmk_operator::adapters::{aws, upstream};
 use cmk_operator::api;
-use cmk_operator::cli::{Cli, Command, LogFormat, Run};
+use cmk_operator::cli::{Cli, Command, IamPolicy, LogFormat, Plan, Rights, Run, Why};
 use cmk_operator::clock::{Clock, SystemClock};
+use cmk_operator::commands::plan::live::Live;
+use cmk_operator::commands::plan::{Report, Verdict, manifests, rehearsal, text};
+use cmk_operator::commands::read_only::{ReadOnly, Viewer};
+use cmk_operator::commands::why::{self, Subject};
+use cmk_operator::commands::{Failed, Output};
 use cmk_operator::controller::context::Pacing;
 use cmk_operator::controller::run::{Exit, Parts, run};
 use cmk_operator::controller::witness::Quiet;
 use cmk_operator::execute::Witness;
 use cmk_operator::leader::Terms;
+use cmk_operator::plan::Settings;
 use cmk_operator::telemetry::metrics::Metrics;
 use cmk_operator::telemetry::tracing::{LogFormat as Lines, init};
 
@@ -27,10 +33,21 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // clap's own code for a wrong command line is 2, which has a meaning here.
+            let _ = answer.print();
+            return if answer.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
         Command::Run(options) => operate(&options).await,
         Command::Crds(options) => crds(options.dir.as_deref()),
         Command::Reasons => reasons(),
+        Command::Plan(options) => plan(&options).await,
+        Command::Why(options) => why(&options).await,
+        Command::IamPolicy(options) => iam_policy(&options),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => sandbox(&options).await,
         #[cfg(feature = "sandbox")]
@@ -147,6 +164,100 @@ fn crds(dir: Option<&Path>) -> Result<ExitCode, Failure> {
             }
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what would be done for manifests.
+async fn plan(options: &Plan) -> Result<ExitCode, Failure> {
+    let settings = Settings {
+        ambient_namespaces: options.ambient_namespaces.clone(),
+        take_over_from: options.take_over_from.clone(),
+        ..Settings::default()
+    };
+    let mut manifests = manifests::read(&options.files, options.namespace.as_str(), &options.installation)?;
+    let report = if !manifests.refused.is_empty() {
+        Report { refused: manifests.refused, ignored: manifests.ignored, ..Report::default() }
+    } else if options.live {
+        look(options, settings).await?.plan(&mut manifests).await?
+    } else {
+        rehearsal::rehearse(&manifests, &options.installation, &settings).await?
+    };
+    let told = match options.output {
+        Output::Text => text::report(&report),
+        Output::Json => format!("{:#}\n", report.json()),
+    };
+    std::io::stdout().write_all(told.as_bytes())?;
+    Ok(match report.verdict() {
+        Verdict::Nothing => ExitCode::SUCCESS,
+        Verdict::Refused => ExitCode::FAILURE,
+        Verdict::Changes => ExitCode::from(2),
+    })
+}
+
+/// The means to look at the clouds and the cluster as they are.
+async fn look(options: &Plan, settings: Settings) -> Result<Live<aws::AwsKeys, upstream::Clouds>, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let watch: Arc<dyn Watch> = Arc::new(Unwatched);
+    let mut aws_options = aws::Options::new(options.installation.clone());
+    aws_options.allow_open_roles = options.allow_open_roles;
+    let limits = Arc::new(Limits::new(1.0));
+    let keys = aws::AwsKeys::new(aws_options, Arc::clone(&clock), limits, Arc::clone(&watch));
+    let mut cloud_options = upstream::Options::default();
+    cloud_options.astra_endpoint.clone_from(&options.astra_endpoint);
+    let clouds = upstream::Clouds::new(&cloud_options, Arc::clone(&clock), watch)?;
+    Ok(Live {
+        viewer: Viewer::infer().await?,
+        keys: ReadOnly::new(keys),
+        upstream: ReadOnly::new(clouds),
+        lacking: upstream::required_keys,
+        installation: options.installation.clone(),
+        settings,
+        namespaces: options.watch_namespaces.clone(),
+        principal: options.principal.clone(),
+        now: clock.now(),
+    })
+}
+
+/// Nobody counts the calls.
+struct Unwatched;
+
+impl Watch for Unwatched {
+    fn called(&self, _: &Call) {}
+}
+
+/// Says what live objects wait for.
+async fn why(options: &Why) -> Result<ExitCode, Failure> {
+    let subject = options.object.clone().unwrap_or(Subject::All);
+    let viewer = Viewer::infer().await?;
+    let namespace = options.namespace.as_deref();
+    let (told, ready) = why::why(&viewer, &subject, namespace, options.output, SystemClock.now()).await?;
+    std::io::stdout().write_all(told.as_bytes())?;
+    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// Prints the least IAM policy.
+fn iam_policy(options: &IamPolicy) -> Result<ExitCode, Failure> {
+    use aws::rights::{Narrowing, Part, policy};
+    let IamPolicy { account, regions, installation, deletion, deletion_role_arn, assume_roles, only } = options;
+    let roles: Vec<String> = assume_roles.iter().chain(deletion_role_arn).cloned().collect();
+    let restoring = (*deletion || deletion_role_arn.is_some()).then_some(Part::Restoring);
+    let parts: Vec<Part> = match only {
+        Some(Rights::Keys) => [Some(Part::Keys), restoring].into_iter().flatten().collect(),
+        Some(Rights::Deletion) => vec![Part::Deletion],
+        Some(Rights::Roles) => vec![Part::Roles],
+        None => {
+            let deletion = deletion.then_some(Part::Deletion);
+            let assumes = (!roles.is_empty()).then_some(Part::Roles);
+            [Some(Part::Keys), deletion, restoring, assumes].into_iter().flatten().collect()
+        }
+    };
+    if parts.contains(&Part::Roles) && roles.is_empty() {
+        return Err(Failed("name the roles with --assume-role or --deletion-role-arn".to_owned()).into());
+    }
+    let to =
+        Narrowing { account: account.clone(), regions: regions.clone(), installation: installation.clone(), roles };
+    let text = format!("{:#}\n", policy(&parts, &to));
+    std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

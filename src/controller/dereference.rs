@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::Api;
-use kube::ResourceExt;
 use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
 
 use crate::api::parse::{self, Invalid};
 use crate::api::{CustomerKey, EncryptedCluster, SecretRef};
 use crate::controller::context::Context;
-use crate::domain::capabilities::Scope;
+use crate::domain::capabilities::{Cloud, Scope};
 use crate::domain::desired::{Afterlife, Desired, DesiredKey, LinkedKey, User};
+use crate::domain::id::Name;
 use crate::domain::moment::Moment;
 use crate::domain::observed::CredentialsSeen;
 use crate::domain::reading::{Reading, Why};
@@ -31,14 +31,21 @@ pub struct Dereferenced {
 impl<A: KeyService, U: Upstream> Context<A, U> {
     /// Reads what a `CustomerKey` refers to.
     pub async fn dereference_key(&self, key: &CustomerKey) -> Result<Dereferenced, Invalid> {
-        let mut desired = self.claim(key, parse::customer_key(key, &self.installation))?;
-        if ending(key, &desired) {
-            desired.users = self.users_of(key).await;
-        }
-        let secret = parse::credentials_of(&key.spec.upstream);
-        let (credentials, secret_version) =
-            self.credentials(&key.namespace().unwrap_or_default(), secret, &desired.scope).await;
-        Ok(Dereferenced { desired: Desired::Key(desired), credentials, secret_version })
+        let desired = self.claim(key, parse::customer_key(key, &self.installation))?;
+        Ok(self.reader().key(key, desired).await)
+    }
+
+    /// Reads what an `EncryptedCluster` refers to.
+    pub async fn dereference_cluster(&self, cluster: &EncryptedCluster) -> Result<Dereferenced, Invalid> {
+        let (namespace, name) = parse::key_ref(cluster);
+        let reader = self.reader();
+        let key = reader.customer_key(&namespace, &name).await;
+        reader.cluster(cluster, key).await
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        let Self { client, lacking, installation, namespaces, .. } = self;
+        Reader { client, lacking: *lacking, installation, namespaces }
     }
 
     /// Notes which registrations a key claims, and learns who has claimed them for longer.
@@ -51,13 +58,41 @@ impl<A: KeyService, U: Upstream> Context<A, U> {
         desired.rivals = self.slots.rivals(&name, &desired);
         Ok(desired)
     }
+}
 
-    /// Reads what an `EncryptedCluster` refers to.
-    pub async fn dereference_cluster(&self, cluster: &EncryptedCluster) -> Result<Dereferenced, Invalid> {
+/// Reads what objects refer to, and writes nothing.
+pub struct Reader<'a> {
+    /// The Kubernetes client.
+    pub client: &'a Client,
+    /// Which secret keys the clouds need.
+    pub lacking: fn(Cloud, &BTreeMap<String, String>) -> Vec<String>,
+    /// The name of this installation.
+    pub installation: &'a Name,
+    /// The namespaces that are watched; none: all.
+    pub namespaces: &'a [String],
+}
+
+impl Reader<'_> {
+    /// What a `CustomerKey` refers to.
+    pub async fn key(&self, key: &CustomerKey, mut desired: DesiredKey) -> Dereferenced {
+        if ending(key, &desired) {
+            desired.users = self.users_of(key).await;
+        }
+        let secret = parse::credentials_of(&key.spec.upstream);
+        let (credentials, secret_version) =
+            self.credentials(&key.namespace().unwrap_or_default(), secret, &desired.scope).await;
+        Dereferenced { desired: Desired::Key(desired), credentials, secret_version }
+    }
+
+    /// What an `EncryptedCluster` refers to beside its key, which was read before.
+    pub async fn cluster(
+        &self,
+        cluster: &EncryptedCluster,
+        key: Reading<CustomerKey>,
+    ) -> Result<Dereferenced, Invalid> {
         let own_namespace = cluster.namespace().unwrap_or_default();
-        let (namespace, name) = parse::key_ref(cluster);
         let mut found = (Credentials::default(), String::new());
-        let linked = match self.key(&namespace, &name).await {
+        let linked = match key {
             Reading::Present(key) => {
                 let linked = self.link(&key, &own_namespace).await?;
                 if let Some(linked) = linked.present().filter(|linked| linked.allowed) {
@@ -129,13 +164,14 @@ impl<A: KeyService, U: Upstream> Context<A, U> {
         Reading::Present(users)
     }
 
-    async fn key(&self, namespace: &str, name: &str) -> Reading<CustomerKey> {
+    /// A `CustomerKey`, as the API server has it now.
+    pub async fn customer_key(&self, namespace: &str, name: &str) -> Reading<CustomerKey> {
         let api: Api<CustomerKey> = Api::namespaced(self.client.clone(), namespace);
         reading("get CustomerKey", &format!("{namespace}/{name}"), api.get_opt(name).await)
     }
 
     async fn link(&self, key: &CustomerKey, cluster_namespace: &str) -> Result<Reading<LinkedKey>, Invalid> {
-        let desired = parse::customer_key(key, &self.installation)?;
+        let desired = parse::customer_key(key, self.installation)?;
         let labels = if key.spec.allowed_namespaces.selector.is_some() {
             let api: Api<Namespace> = Api::all(self.client.clone());
             match reading("get Namespace", cluster_namespace, api.get_opt(cluster_namespace).await) {

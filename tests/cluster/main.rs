@@ -14,6 +14,7 @@ mod support;
 
 mod apply;
 mod chart;
+mod commands;
 mod crash;
 mod deletion;
 mod drift;

@@ -6,28 +6,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::commands::ask;
 use crate::golden;
 use crate::support::aws::kms;
 use crate::support::python::{program, python};
 use crate::support::scene::{ACCOUNT, ORGANIZATION, Scene};
 
 const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
-
-/// What the README says that the operator needs in the account of the keys; the witness checks identity policies.
-const NEEDED: [&str; 12] = [
-    "kms:CreateKey",
-    "kms:TagResource",
-    "kms:CreateAlias",
-    "kms:DescribeKey",
-    "kms:GetKeyPolicy",
-    "kms:PutKeyPolicy",
-    "kms:GetKeyRotationStatus",
-    "kms:EnableKeyRotation",
-    "kms:UpdateKeyDescription",
-    "kms:ListResourceTags",
-    "kms:ListKeys",
-    "tag:GetResources",
-];
 
 /// A program of `tests/witness` that serves something. It ends when it is dropped: its standard input ends then.
 struct Helper {
@@ -69,13 +54,19 @@ fn scalars(value: &Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_chain_with_an_aws_that_others_wrote() {
     let mut scene = Scene::new("ministack").await;
-    let readme = include_str!("../../README.md");
-    assert!(NEEDED.iter().all(|action| readme.contains(&format!("`{action}`"))), "the README names them all");
-    let allowed = json!({ "Effect": "Allow", "Action": NEEDED, "Resource": "*" });
-    let policy = scene.dir.path().join("iam-policy.json");
-    std::fs::write(&policy, json!({ "Version": "2012-10-17", "Statement": [allowed] }).to_string()).unwrap();
+    // The policy that the operator itself asks for, as narrow as it gets; the witness checks identity policies.
+    let narrow = ["iam-policy", "--account", ACCOUNT, "--region", REGIONS[0], "--region", REGIONS[1]];
+    let (code, text) = ask(&scene, &[&narrow[..], &["--installation", "test"]].concat(), "").await;
+    assert_eq!(code, 0, "{text}");
+    let mut policy: Value = serde_json::from_str(&text).unwrap();
+    // AWS checks CreateAlias on the alias and on the key; the witness checks it on no resource at all.
+    let statements = policy["Statement"].as_array_mut().unwrap();
+    let claim = statements.iter_mut().find(|statement| statement["Sid"] == "ClaimAliases").unwrap();
+    claim["Resource"] = json!("*");
+    let file = scene.dir.path().join("iam-policy.json");
+    std::fs::write(&file, policy.to_string()).unwrap();
     // The user is called as in the simulated AWS, so that the golden policy is the same.
-    let arguments = ["--account", ACCOUNT, "--user", "sandbox", "--policy", policy.to_str().unwrap()];
+    let arguments = ["--account", ACCOUNT, "--user", "sandbox", "--policy", file.to_str().unwrap()];
     let witness = Helper::start("serve.py", &arguments).await;
     scene.aws = witness.says("address");
     scene.env = [("AWS_ACCESS_KEY_ID", "access_key"), ("AWS_SECRET_ACCESS_KEY", "secret")]

@@ -2,6 +2,7 @@
 //!
 //! - [`clients`]: who calls; [`assume`]: as whom. - [`send`]: one call; [`faults`]: what its error means.
 //! - [`scan`]: looking for keys by their tags; [`keys`]: reading and writing one key.
+//! - [`rights`]: the IAM policy that all of this needs.
 
 mod assume;
 mod clients;
@@ -9,6 +10,7 @@ mod faults;
 mod keys;
 mod operation;
 mod options;
+pub mod rights;
 mod scan;
 mod send;
 

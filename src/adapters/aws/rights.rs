@@ -1,0 +1,206 @@
+//! The least IAM policy, made from the operations: a new one does not compile before it says here what it needs.
+//!
+//! Which resources and condition keys an action knows is AWS's
+//! (<https://docs.aws.amazon.com/service-authorization/latest/reference/list_kms.html>,
+//! <https://docs.aws.amazon.com/kms/latest/developerguide/kms-api-permissions-reference.html>).
+//!
+//! # Caveats
+//! A condition on tags keeps an operator from what belongs to others by mistake. It does not hold back one that is in an
+//! attacker's hands: whoever may tag keys at creation may tag any key, and so make it its own.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::operation::Operation;
+use crate::domain::id::{AccountId, Name, Region, tag};
+
+/// What a policy is for. All parts can stand in one policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Making and keeping keys: for whoever acts in the account of the keys.
+    Keys,
+    /// Scheduling keys for deletion.
+    Deletion,
+    /// Taking a deletion back that was scheduled before: for whoever acts in the account of the keys.
+    Restoring,
+    /// Assuming roles: for the operator itself.
+    Roles,
+}
+
+/// What the policy is narrowed to. Nothing given: every key of the account that it is attached in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Narrowing {
+    /// The account of the keys.
+    pub account: Option<AccountId>,
+    /// The regions of the keys; none: all.
+    pub regions: Vec<Region>,
+    /// The installation: only keys that carry its tags, or its owner's consent, are written to.
+    pub installation: Option<Name>,
+    /// The roles that are assumed.
+    pub roles: Vec<String>,
+}
+
+/// Why an operation needs its action, which decides on what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    /// No resource can be named.
+    Search,
+    /// Any key: that one is not ours is seen by looking at it, and a search reads the tags of every key.
+    Look,
+    /// A key that does not exist yet. AWS checks `CreateKey` as all three of `CreateKey`, `PutKeyPolicy` and
+    /// `TagResource`, and no tag is on the key then, so the tags of the request count.
+    Create,
+    /// An alias, which has no tags.
+    Alias,
+    /// A key that the operator made.
+    Own,
+    /// A key that its owner lets the operator use.
+    Adopted,
+    /// A key that the operator made and a human gave up.
+    Doomed,
+    /// Such a key, once it is wanted again.
+    Restored,
+    /// A role.
+    Role,
+}
+
+const USES: [Use; 9] =
+    [Use::Search, Use::Look, Use::Create, Use::Alias, Use::Own, Use::Adopted, Use::Doomed, Use::Restored, Use::Role];
+
+impl Operation {
+    /// What the operation's action is needed for.
+    const fn uses(self) -> &'static [Use] {
+        match self {
+            // No permission is needed, and none can keep anybody from it
+            // (<https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>).
+            Self::GetCallerIdentity => &[],
+            Self::AssumeRole => &[Use::Role],
+            Self::ListKeys | Self::GetResources => &[Use::Search],
+            // By an alias too. One that does not exist belongs to no key, so the right stands on the alias as well.
+            Self::DescribeKey => &[Use::Look, Use::Alias],
+            Self::ListResourceTags | Self::GetKeyPolicy | Self::GetKeyRotationStatus => &[Use::Look],
+            Self::CreateKey => &[Use::Create],
+            Self::CreateAlias => &[Use::Alias, Use::Own],
+            Self::PutKeyPolicy | Self::TagResource => &[Use::Create, Use::Own, Use::Adopted],
+            Self::EnableKeyRotation | Self::UpdateKeyDescription => &[Use::Own],
+            Self::ScheduleKeyDeletion => &[Use::Doomed],
+            Self::CancelKeyDeletion | Self::EnableKey => &[Use::Restored],
+        }
+    }
+}
+
+impl Use {
+    const fn part(self) -> Part {
+        match self {
+            Self::Search | Self::Look | Self::Create | Self::Alias | Self::Own | Self::Adopted => Part::Keys,
+            Self::Doomed => Part::Deletion,
+            Self::Restored => Part::Restoring,
+            Self::Role => Part::Roles,
+        }
+    }
+
+    const fn sid(self) -> &'static str {
+        match self {
+            Self::Search => "SearchKeys",
+            Self::Look => "LookAtKeys",
+            Self::Create => "CreateKeys",
+            Self::Alias => "ClaimAliases",
+            Self::Own => "KeepOwnKeys",
+            Self::Adopted => "KeepAdoptedKeys",
+            Self::Doomed => "DeleteOwnKeys",
+            Self::Restored => "RestoreOwnKeys",
+            Self::Role => "AssumeRoles",
+        }
+    }
+
+    /// Whether it says more than the other uses of the action do. Without an installation no tags tell keys apart, and
+    /// what is allowed for keys that do not exist yet is allowed for all.
+    fn is_told_apart(self, operation: Operation, to: &Narrowing) -> bool {
+        let whole = to.installation.is_none() && operation.uses().contains(&Self::Create);
+        match self {
+            Self::Adopted => to.installation.is_some(),
+            Self::Own => !whole,
+            _ => true,
+        }
+    }
+
+    fn resources(self, to: &Narrowing) -> Vec<String> {
+        match self {
+            Self::Search | Self::Create => vec!["*".to_owned()],
+            Self::Look | Self::Own | Self::Adopted | Self::Doomed | Self::Restored => to.arns("key/*"),
+            Self::Alias => match &to.installation {
+                Some(installation) => to.arns(&format!("alias/cmk-operator/{installation}/*")),
+                None => to.arns("alias/cmk-operator/*"),
+            },
+            Self::Role if to.roles.is_empty() => vec!["*".to_owned()],
+            // Never on a condition that the External ID be given: the operator also tries without, and takes the role
+            // for closed to strangers if it is denied.
+            Self::Role => to.roles.clone(),
+        }
+    }
+
+    fn conditions(self, to: &Narrowing) -> Value {
+        let mut conditions = Map::new();
+        let mut add = |operator: &str, key: String, value: Value| {
+            let entry = conditions.entry(operator.to_owned()).or_insert_with(|| json!({}));
+            entry[key] = value;
+        };
+        // Where there is no ARN to name the region.
+        if matches!(self, Self::Search | Self::Create) && !to.regions.is_empty() {
+            add("StringEquals", "aws:RequestedRegion".to_owned(), json!(to.regions));
+        }
+        if let Some(installation) = &to.installation {
+            match self {
+                Self::Create => {
+                    add("StringEquals", format!("aws:RequestTag/{}", tag::INSTALLATION), json!(installation));
+                }
+                Self::Own | Self::Doomed | Self::Restored => {
+                    add("StringEquals", format!("aws:ResourceTag/{}", tag::INSTALLATION), json!(installation));
+                }
+                Self::Adopted => {
+                    let consent = format!("{installation}/*");
+                    add("StringLike", format!("aws:ResourceTag/{}", tag::ADOPT_BY), json!(consent));
+                }
+                Self::Search | Self::Look | Self::Alias | Self::Role => {}
+            }
+        }
+        Value::Object(conditions)
+    }
+}
+
+impl Narrowing {
+    /// The ARNs of something of KMS.
+    fn arns(&self, resource: &str) -> Vec<String> {
+        let account = self.account.as_ref().map_or("*", AccountId::as_str);
+        if self.regions.is_empty() {
+            return vec![format!("arn:*:kms:*:{account}:{resource}")];
+        }
+        self.regions.iter().map(|r| format!("arn:{}:kms:{r}:{account}:{resource}", r.partition())).collect()
+    }
+}
+
+/// The identity policy that allows these parts, and nothing else.
+pub fn policy(parts: &[Part], to: &Narrowing) -> Value {
+    let statements: Vec<Value> = USES.iter().filter_map(|wanted| statement(*wanted, parts, to)).collect();
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+fn statement(wanted: Use, parts: &[Part], to: &Narrowing) -> Option<Value> {
+    if !parts.contains(&wanted.part()) {
+        return None;
+    }
+    let needs = |operation: &&Operation| operation.uses().contains(&wanted) && wanted.is_told_apart(**operation, to);
+    let actions: BTreeSet<&str> = Operation::ALL.iter().filter(needs).map(|operation| operation.action()).collect();
+    if actions.is_empty() {
+        return None;
+    }
+    let mut statement = json!({
+        "Sid": wanted.sid(), "Effect": "Allow", "Action": actions, "Resource": wanted.resources(to),
+    });
+    let conditions = wanted.conditions(to);
+    if conditions.as_object().is_some_and(|all| !all.is_empty()) {
+        statement["Condition"] = conditions;
+    }
+    Some(statement)
+}

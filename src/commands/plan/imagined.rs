@@ -1,0 +1,374 @@
+//! A world in which nothing is there yet and everything succeeds at once: what the operator would do in it is the plan.
+//!
+//! It stands behind the same ports as the real clouds, so that the real look, decision and execution run on it. What only a
+//! cloud can say is a stand-in here, which [`Imagined::in_words`] replaces.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Clock;
+use crate::domain::capabilities::Scope;
+use crate::domain::desired::{DatabaseRequest, NewKey};
+use crate::domain::id::{AccountId, KeyArn, Owner, Region, tag};
+use crate::domain::moment::{Moment, Span};
+use crate::domain::observed::{Caller, Candidate, Database, DatabaseState, KeyFacts, KeyState, RegionOffer, Rotation};
+use crate::domain::reading::Reading;
+use crate::ports::{Authority, Fault, FaultClass, KeyService, Place, Session, Upstream};
+
+/// 2000-01-01: a plan shows no times.
+const BEGINNING: Moment = Moment(946_684_800_000);
+
+/// No AWS account has this id.
+const NOBODY: &str = "000000000000";
+
+/// The world.
+#[derive(Debug)]
+pub struct Imagined(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    now: Moment,
+    keys: BTreeMap<KeyArn, Key>,
+    aliases: BTreeMap<(AccountId, Region, String), KeyArn>,
+    registrations: BTreeMap<(Scope, Region), String>,
+    /// By id, each with the organization or project that it is in.
+    databases: BTreeMap<String, (String, Database)>,
+    /// What stands for something that only a cloud knows, and how that is said.
+    stand_ins: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+struct Key {
+    facts: KeyFacts,
+    tags: BTreeMap<String, String>,
+    policy: String,
+    rotation: Rotation,
+}
+
+impl Imagined {
+    /// Nothing is there.
+    pub fn new() -> Self {
+        Self(Mutex::new(Inner {
+            now: BEGINNING,
+            keys: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            registrations: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            stand_ins: BTreeMap::new(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time goes by.
+    pub fn pass_time(&self, span: Span) {
+        let mut inner = self.lock();
+        inner.now = inner.now + span;
+    }
+
+    /// A key that the spec says is there, with its owner's consent and the policy that AWS gives to a new key
+    /// (<https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html>).
+    pub fn add_key(&self, arn: &KeyArn, consent: &str) {
+        let root = format!("arn:{}:iam::{}:root", arn.region().partition(), arn.account());
+        let policy = serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Sid": "Enable IAM User Permissions", "Effect": "Allow", "Principal": { "AWS": root },
+                "Action": "kms:*", "Resource": "*",
+            }],
+        });
+        let tags = BTreeMap::from([(tag::ADOPT_BY.to_owned(), consent.to_owned())]);
+        let mut inner = self.lock();
+        let key = Key::new(arn.clone(), "", tags, &policy.to_string(), false, inner.now);
+        inner.keys.insert(arn.clone(), key);
+    }
+
+    /// A database that the spec says is there.
+    pub fn add_database(&self, scope: &Scope, id: &str, request: &DatabaseRequest, cluster: (&Region, &[Region])) {
+        let (primary, regions) = cluster;
+        let mut inner = self.lock();
+        let mut database = database(id, request, primary, inner.now);
+        database.regions = regions.iter().map(|region| (region.to_string(), DatabaseState::Active)).collect();
+        inner.databases.insert(id.to_owned(), (scope.id.clone(), database));
+    }
+
+    /// A text in which every stand-in is said for what it is.
+    pub fn in_words(&self, text: &str) -> String {
+        let inner = self.lock();
+        // The longer ones first, since one may be the beginning of another.
+        let mut stand_ins: Vec<_> = inner.stand_ins.iter().collect();
+        stand_ins.sort_by_key(|(stand_in, _)| std::cmp::Reverse(stand_in.len()));
+        stand_ins.iter().fold(text.to_owned(), |text, (stand_in, words)| text.replace(*stand_in, words))
+    }
+
+    fn alter(&self, arn: &KeyArn, operation: &str, change: impl FnOnce(&mut Key)) -> Result<(), Fault> {
+        let mut inner = self.lock();
+        let key = inner.keys.get_mut(arn).ok_or_else(|| missing(operation, &arn.to_string()))?;
+        change(key);
+        Ok(())
+    }
+
+    fn seen<T>(&self, arn: &KeyArn, what: impl FnOnce(&Key) -> T) -> Reading<T> {
+        self.lock().keys.get(arn).map_or(Reading::Absent, |key| Reading::Present(what(key)))
+    }
+
+    fn with_database(&self, id: &str, operation: &str, change: impl FnOnce(&mut Database)) -> Result<(), Fault> {
+        let mut inner = self.lock();
+        let (_, database) = inner.databases.get_mut(id).ok_or_else(|| missing(operation, id))?;
+        change(database);
+        Ok(())
+    }
+
+    fn owned_by(&self, place: &Place, owner: &Owner) -> Vec<Candidate> {
+        let belongs = |key: &Key| owner.tags().iter().all(|(k, v)| key.tags.get(*k).is_some_and(|value| value == v));
+        let inner = self.lock();
+        let there = inner.keys.iter().filter(|(arn, key)| {
+            *arn.region() == place.region && *arn.account() == place.access.account && belongs(key)
+        });
+        there
+            .map(|(arn, key)| Candidate {
+                arn: arn.clone(),
+                nonce: key.tags.get(tag::NONCE).cloned(),
+                holder: key.tags.get(tag::HOLDER).cloned(),
+            })
+            .collect()
+    }
+}
+
+impl Default for Imagined {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Key {
+    fn new(
+        arn: KeyArn,
+        description: &str,
+        tags: BTreeMap<String, String>,
+        policy: &str,
+        multi_region: bool,
+        now: Moment,
+    ) -> Self {
+        let facts = KeyFacts {
+            arn,
+            state: KeyState::Enabled,
+            description: description.to_owned(),
+            symmetric: true,
+            kms_origin: true,
+            customer_managed: true,
+            multi_region,
+            created_at: Some(now),
+            deletion_at: None,
+        };
+        Self { facts, tags, policy: policy.to_owned(), rotation: Rotation { period_days: None, next: None } }
+    }
+}
+
+fn missing(operation: &str, target: &str) -> Fault {
+    Fault::new(FaultClass::Terminal, operation, target, "there is no such thing in the imagined world")
+}
+
+fn database(id: &str, request: &DatabaseRequest, region: &Region, now: Moment) -> Database {
+    Database {
+        id: id.to_owned(),
+        name: request.name.clone(),
+        state: DatabaseState::Active,
+        created_at: Some(now),
+        tier: request.tier.clone(),
+        region: region.to_string(),
+        regions: BTreeMap::from([(region.to_string(), DatabaseState::Active)]),
+        message: String::new(),
+        endpoints: Vec::new(),
+    }
+}
+
+impl Inner {
+    /// What stands for something that a cloud will say, another each time.
+    fn stand_in(&mut self, stand_in: &str, words: &str) -> String {
+        let alone = |n: u32| if n == 1 { stand_in.to_owned() } else { format!("{stand_in}-{n}") };
+        let unused = (1..=u32::MAX).map(alone).find(|text| !self.stand_ins.contains_key(text));
+        let unused = unused.unwrap_or_default();
+        self.stand_ins.insert(unused.clone(), words.to_owned());
+        unused
+    }
+}
+
+impl KeyService for Imagined {
+    async fn caller(&self, place: &Place) -> Reading<Caller> {
+        let (partition, account) = (place.region.partition(), place.access.account.to_string());
+        let arn = if let Some(role) = &place.access.role_arn {
+            role.clone()
+        } else {
+            let arn = format!("arn:{partition}:iam::{account}:role/the-operators-principal");
+            self.lock().stand_ins.insert(arn.clone(), "<the operator's principal>".to_owned());
+            arn
+        };
+        Reading::Present(Caller { account, arn })
+    }
+
+    async fn describe(&self, place: &Place, key: &str) -> Reading<KeyFacts> {
+        let arn = if key.starts_with("alias/") {
+            let alias = (place.access.account.clone(), place.region.clone(), key.to_owned());
+            self.lock().aliases.get(&alias).cloned()
+        } else {
+            key.parse().ok()
+        };
+        arn.map_or(Reading::Absent, |arn| self.seen(&arn, |key| key.facts.clone()))
+    }
+
+    async fn tags(&self, _: &Place, key: &KeyArn) -> Reading<BTreeMap<String, String>> {
+        self.seen(key, |key| key.tags.clone())
+    }
+
+    async fn policy(&self, _: &Place, key: &KeyArn) -> Reading<String> {
+        self.seen(key, |key| key.policy.clone())
+    }
+
+    async fn rotation(&self, _: &Place, key: &KeyArn) -> Reading<Rotation> {
+        self.seen(key, |key| key.rotation)
+    }
+
+    async fn search(&self, place: &Place, owner: &Owner) -> Reading<Vec<Candidate>> {
+        Reading::Present(self.owned_by(place, owner))
+    }
+
+    async fn scan(&self, place: &Place, owner: &Owner, _: Moment) -> Reading<Vec<Candidate>> {
+        Reading::Present(self.owned_by(place, owner))
+    }
+
+    async fn create_key(&self, place: &Place, key: &NewKey) -> Result<KeyArn, Fault> {
+        let mut inner = self.lock();
+        let (region, account) = (&place.region, &place.access.account);
+        let prefix = format!("arn:{}:kms:{region}:{account}:key/", region.partition());
+        let words = format!("{prefix}<from AWS at apply>");
+        let arn = inner.stand_in(&format!("{prefix}from-AWS-at-apply"), &words);
+        let arn: KeyArn = arn.parse().map_err(|_| missing("kms:CreateKey", &arn))?;
+        let NewKey { description, tags, policy, multi_region } = key;
+        let key = Key::new(arn.clone(), description, tags.clone(), policy, *multi_region, inner.now);
+        inner.keys.insert(arn.clone(), key);
+        Ok(arn)
+    }
+
+    async fn create_alias(&self, place: &Place, alias: &str, key: &KeyArn) -> Result<(), Fault> {
+        let name = (place.access.account.clone(), place.region.clone(), alias.to_owned());
+        self.lock().aliases.insert(name, key.clone());
+        Ok(())
+    }
+
+    async fn put_policy(&self, _: &Place, key: &KeyArn, policy: &str) -> Result<(), Fault> {
+        self.alter(key, "kms:PutKeyPolicy", |key| policy.clone_into(&mut key.policy))
+    }
+
+    async fn enable_rotation(&self, _: &Place, key: &KeyArn, period_days: i32) -> Result<(), Fault> {
+        self.alter(key, "kms:EnableKeyRotation", |key| key.rotation.period_days = Some(period_days))
+    }
+
+    async fn describe_as(&self, _: &Place, key: &KeyArn, description: &str) -> Result<(), Fault> {
+        self.alter(key, "kms:UpdateKeyDescription", |key| description.clone_into(&mut key.facts.description))
+    }
+
+    async fn tag(&self, _: &Place, key: &KeyArn, tags: &BTreeMap<String, String>) -> Result<(), Fault> {
+        self.alter(key, "kms:TagResource", |key| key.tags.extend(tags.clone()))
+    }
+
+    async fn schedule_deletion(&self, _: &Place, key: &KeyArn, _: i32) -> Result<(), Fault> {
+        self.alter(key, "kms:ScheduleKeyDeletion", |key| key.facts.state = KeyState::PendingDeletion)
+    }
+
+    async fn cancel_deletion(&self, _: &Place, key: &KeyArn) -> Result<(), Fault> {
+        self.alter(key, "kms:CancelKeyDeletion", |key| key.facts.state = KeyState::Disabled)
+    }
+
+    async fn enable(&self, _: &Place, key: &KeyArn) -> Result<(), Fault> {
+        self.alter(key, "kms:EnableKey", |key| key.facts.state = KeyState::Enabled)
+    }
+}
+
+impl Upstream for Imagined {
+    async fn scope(&self, session: &Session) -> Reading<String> {
+        Reading::Present(session.scope.id.clone())
+    }
+
+    async fn principals(&self, session: &Session, region: &Region) -> Reading<Vec<String>> {
+        let Scope { cloud, principal_role, .. } = &session.scope;
+        let prefix = format!("arn:{}:iam::", region.partition());
+        let stand_in = format!("{prefix}{NOBODY}:");
+        self.lock().stand_ins.insert(stand_in.clone(), format!("{prefix}<from {cloud} at apply>:"));
+        Reading::Present(vec![format!("{stand_in}role/{principal_role}")])
+    }
+
+    async fn offer(&self, _: &Session, _: &Region) -> Reading<RegionOffer> {
+        Reading::Present(RegionOffer::Open)
+    }
+
+    async fn registration(&self, session: &Session, region: &Region) -> Reading<String> {
+        let registered = self.lock().registrations.get(&(session.scope.clone(), region.clone())).cloned();
+        registered.map_or(Reading::Absent, Reading::Present)
+    }
+
+    async fn register(&self, session: &Session, region: &Region, key: &KeyArn) -> Result<(), Fault> {
+        self.lock().registrations.insert((session.scope.clone(), region.clone()), key.to_string());
+        Ok(())
+    }
+
+    async fn database(&self, _: &Session, id: &str) -> Reading<Database> {
+        self.lock().databases.get(id).map_or(Reading::Absent, |(_, database)| Reading::Present(database.clone()))
+    }
+
+    async fn databases_named(&self, session: &Session, name: &str) -> Reading<Vec<Database>> {
+        let inner = self.lock();
+        let named = inner.databases.values().filter(|(scope, database)| {
+            *scope == session.scope.id && database.name == name && database.state != DatabaseState::Terminated
+        });
+        Reading::Present(named.map(|(_, database)| database.clone()).collect())
+    }
+
+    async fn create_database(
+        &self,
+        session: &Session,
+        request: &DatabaseRequest,
+        region: &Region,
+    ) -> Result<String, Fault> {
+        let mut inner = self.lock();
+        let words = format!("<from {} at apply>", session.scope.cloud);
+        let id = inner.stand_in("the-id-of-the-database", &words);
+        let database = database(&id, request, region, inner.now);
+        inner.databases.insert(id.clone(), (session.scope.id.clone(), database));
+        Ok(id)
+    }
+
+    async fn add_region(&self, _: &Session, id: &str, _: &DatabaseRequest, region: &Region) -> Result<(), Fault> {
+        self.with_database(id, "add a region", |database| {
+            database.regions.insert(region.to_string(), DatabaseState::Active);
+        })
+    }
+
+    async fn remove_region(&self, _: &Session, id: &str, region: &Region) -> Result<(), Fault> {
+        self.with_database(id, "remove a region", |database| {
+            database.regions.remove(region.as_str());
+        })
+    }
+
+    async fn terminate_database(&self, _: &Session, id: &str) -> Result<(), Fault> {
+        self.with_database(id, "delete a database", |database| database.state = DatabaseState::Terminated)
+    }
+}
+
+impl Clock for Imagined {
+    fn now(&self) -> Moment {
+        self.lock().now
+    }
+
+    fn monotonic_ms(&self) -> i64 {
+        self.lock().now.0
+    }
+}
+
+impl Authority for Imagined {
+    fn may_act(&self) -> bool {
+        true
+    }
+}
