@@ -12,7 +12,9 @@ use crate::domain::fault::Fault;
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::memory::{Memory, RegionMemory};
 use crate::domain::moment::Moment;
-use crate::domain::observed::{Candidate, CredentialsSeen, DatabaseSeen, Depth, Observed, OtherKey, RegionSeen};
+use crate::domain::observed::{
+    Candidate, CredentialsSeen, Database, DatabaseSeen, Depth, Observed, OtherKey, RegionSeen,
+};
 use crate::domain::reading::Reading;
 use crate::plan::Pass;
 use crate::ports::{KeyService, Place, Session, Upstream};
@@ -61,11 +63,13 @@ pub async fn observe<K: KeyService, U: Upstream>(
         }
     };
     let seen = join_all(regions.iter().map(|region| eyes.region(region, memory.regions.get(region))));
-    let (caller, scope, seen, database) = join!(caller, scope, seen, eyes.database(memory));
+    let (caller, scope, seen, database, databases) =
+        join!(caller, scope, seen, eyes.database(memory), eyes.databases(memory));
     observed.caller = caller;
     observed.scope = scope;
     observed.regions = regions.iter().cloned().zip(seen).collect();
     observed.database = database;
+    observed.databases = databases;
     observed
 }
 
@@ -251,6 +255,22 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
                 by_id: Reading::NOT_LOOKED,
                 named: self.upstream.databases_named(session, &request.name).await,
             },
+        }
+    }
+
+    /// Every database of the scope of a key that is registered somewhere: when a process first looks, at the rare looks at
+    /// everything of an object that is ready, and as long as they were never counted. The list may have many pages.
+    async fn databases(&self, memory: &Memory) -> Reading<Vec<Database>> {
+        let (Desired::Key(key), Some(session)) = (self.desired, self.session) else { return Reading::NOT_LOOKED };
+        let registered = |region: &&RegionMemory| {
+            region.key.as_ref().is_some_and(|arn| region.registered.as_ref() == Some(&arn.to_string()))
+        };
+        let mut registered = memory.regions.values().filter(registered).peekable();
+        let looks = self.depth == Depth::Everything && !key.object.deleting && registered.peek().is_some();
+        if looks && (self.sweep || registered.any(|region| region.unprotected.is_none())) {
+            self.upstream.databases(session).await
+        } else {
+            Reading::NOT_LOOKED
         }
     }
 }

@@ -162,6 +162,11 @@ pub trait Upstream: Send + Sync {
     /// Every database of a name that is not terminated, all pages; a list that is not complete is `Unknown`.
     fn databases_named(&self, session: &Session, name: &str) -> impl Future<Output = Reading<Vec<Database>>> + Send;
 
+    /// Every database of the scope that is not terminated, all pages; a list that is not complete is `Unknown`. As far as
+    /// the cloud tells, only those of the scope's kind of databases and on AWS. Of each, what a list shows: its regions may
+    /// be missing, but for the one that it was created in.
+    fn databases(&self, session: &Session) -> impl Future<Output = Reading<Vec<Database>>> + Send;
+
     /// Creates a database and yields its id. **Not idempotent and never retried inside.**
     fn create_database(
         &self,

@@ -45,7 +45,7 @@ macro_rules! tables {
 
 tables! {
     create uncertain recorded attributes adopted policy registration credentials tags gate deploy reattach add_region encryption
-    deletion teardown removal restore glance paused verdict unsupported faults failed
+    unprotected deletion teardown removal restore glance paused verdict unsupported faults failed
 }
 
 #[test]

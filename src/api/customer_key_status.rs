@@ -125,9 +125,15 @@ pub struct KeyRegionStatus {
     #[schemars(length(max = 160))]
     pub registered_key_arn: Option<String>,
 
-    /// When the registration was first seen. Databases older than this are not encrypted with the key.
+    /// When the key was registered; absent where it was found registered and nobody knows. Databases older than this are
+    /// not encrypted with the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registered_at: Option<Time>,
+
+    /// The cloud's databases that were created in this region before the key was registered (or, where nobody knows when
+    /// that was, before the key existed), so that they are not encrypted with it. Absent: not counted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unprotected_databases: Option<UnprotectedDatabases>,
 
     /// A registration whose outcome is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,6 +224,21 @@ pub struct SurplusKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub confirmation_token: Option<String>,
+}
+
+/// Databases that a key does not protect because they are older than its registration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnprotectedDatabases {
+    /// How many there are.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub count: i32,
+
+    /// The oldest of them, as "name (id)".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 320)))]
+    pub sample: Vec<String>,
 }
 
 /// The EncryptedClusters that use a key.

@@ -39,7 +39,7 @@ pub use customer_key::{
 };
 pub use customer_key_status::{
     AwsStatus, CreationIntent, CustomerKeyStatus, DeletionStatus, KeyRegionStatus, MultiRegionRole,
-    RegistrationAttempt, RotationStatus, SurplusKey, UsedBy,
+    RegistrationAttempt, RotationStatus, SurplusKey, UnprotectedDatabases, UsedBy,
 };
 pub use deployment::{
     AstraDeployment, AtlasDeployment, AtlasRegionNodes, Attestation, Deployment, ExistingPolicy, HandOffMode,

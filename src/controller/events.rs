@@ -14,19 +14,31 @@ use crate::plan::step::Site;
 /// The longest note that the API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
 
-/// Publishes an event for each condition whose value or reason changed.
-pub async fn publish<K: Kind, A, U>(context: &Context<A, U>, object: &K, before: &[Condition], after: &[Condition]) {
-    let old: BTreeMap<&str, &Condition> = before.iter().map(|c| (c.type_.as_str(), c)).collect();
-    for condition in after {
-        let changed = old
-            .get(condition.type_.as_str())
-            .is_none_or(|old| old.status != condition.status || old.reason != condition.reason);
+/// Publishes an event for each condition whose value or reason changed since an earlier status, and a warning for databases
+/// that became known to be unprotected.
+pub async fn publish<K: Kind, A, U>(context: &Context<A, U>, object: &K, before: Option<&K::Status>) {
+    let Some(status) = object.status() else { return };
+    let grown = K::unprotected(status) > before.map_or(0, K::unprotected);
+    let old: BTreeMap<&str, &Condition> =
+        before.map(K::conditions).unwrap_or_default().iter().map(|c| (c.type_.as_str(), c)).collect();
+    let mut events = Vec::new();
+    for condition in K::conditions(status) {
+        let old = old.get(condition.type_.as_str());
+        let counted = condition.reason == Reason::UnprotectedDatabases.as_str();
+        // A number that only falls, or is the same after something graver has passed, is no news.
+        let changed =
+            old.is_none_or(|old| old.status != condition.status || (old.reason != condition.reason && !counted));
         let silent = [ConditionType::Reconciling.as_str(), ConditionType::Stalled.as_str()];
-        if !changed || silent.contains(&condition.type_.as_str()) || condition.reason == Reason::NotLookedYet.as_str() {
-            continue;
+        if changed && !silent.contains(&condition.type_.as_str()) && condition.reason != Reason::NotLookedYet.as_str() {
+            events.push(event(condition));
         }
+    }
+    if grown {
+        events.push(warning());
+    }
+    for event in events {
         let _ = context.witness.before(Site::PublishEvent);
-        let published = context.recorder.publish(&event(condition), &object.object_ref(&())).await;
+        let published = context.recorder.publish(&event, &object.object_ref(&())).await;
         let _ = context.witness.after(Site::PublishEvent, None);
         if let Err(error) = published {
             warn!(%error, "an event was not published");
@@ -41,6 +53,18 @@ fn event(condition: &Condition) -> Event {
         reason: condition.reason.clone(),
         note: Some(cut(&format!("{}={}: {}", condition.type_, condition.status, condition.message))),
         action: condition.type_.clone(),
+        secondary: None,
+    }
+}
+
+/// Without the number: the API keeps the note of the first of a series of like events.
+fn warning() -> Event {
+    let note = "There are databases that are older than the registration of the key of their region, so they are not encrypted with it: status.regions[].unprotectedDatabases counts and names them. This is told again whenever they become more.";
+    Event {
+        type_: EventType::Warning,
+        reason: Reason::UnprotectedDatabases.as_str().to_owned(),
+        note: Some(note.to_owned()),
+        action: ConditionType::Registered.as_str().to_owned(),
         secondary: None,
     }
 }

@@ -48,6 +48,9 @@ pub trait Kind:
     /// The conditions of a status.
     fn conditions(status: &Self::Status) -> &[Condition];
 
+    /// How many databases it shows that its keys do not protect.
+    fn unprotected(status: &Self::Status) -> i64;
+
     /// The annotation value that was handled last.
     fn handled(status: &mut Self::Status) -> &mut Option<String>;
 
@@ -98,6 +101,10 @@ macro_rules! kind {
 
             fn conditions(status: &$status) -> &[Condition] {
                 &status.conditions
+            }
+
+            fn unprotected(status: &$status) -> i64 {
+                status::$module::unprotected(status)
             }
 
             fn handled(status: &mut $status) -> &mut Option<String> {

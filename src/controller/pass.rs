@@ -271,7 +271,7 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         if ledger.object().status() == Some(&status) {
             return Ok(());
         }
-        let before = ledger.object().status().map(|s| K::conditions(s).to_vec()).unwrap_or_default();
+        let before = ledger.object().status().cloned();
         if !context.leadership.may_act() {
             return Ok(());
         }
@@ -282,8 +282,7 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         };
         let _ = context.witness.after(Site::WriteStatus, written.as_ref().err());
         if written? {
-            let after = ledger.object().status().map(|s| K::conditions(s).to_vec()).unwrap_or_default();
-            events::publish(context, ledger.object(), &before, &after).await;
+            events::publish(context, ledger.object(), before.as_ref()).await;
             K::changed(context, self.name);
         }
         Ok(())
@@ -454,7 +453,10 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
             .filter(|r| r.standing() == Standing::Stuck && conditions.iter().any(|c| c.reason == r.as_str()))
             .map(|r| r.as_str())
             .collect();
-        self.context.metrics.object(&metrics_object::<K>(self.name), ready, &abnormal);
+        let object = metrics_object::<K>(self.name);
+        self.context.metrics.object(&object, ready, &abnormal);
+        // Not among what is abnormal, whose number is capped: in a fleet these may be many, and stay for ever.
+        self.context.metrics.unprotected(&object, K::unprotected(status));
     }
 }
 

@@ -163,6 +163,7 @@ reasons! {
     InvalidSpec Stuck Author "The spec contradicts itself in a way that the schema cannot see.";
     UpstreamNotSupported Stuck Author "This build cannot work with the database cloud that the spec names.";
     Paused Fine Author "The annotation cmk-operator.io/paused stops every write outside Kubernetes.";
+    OnlyObserved Awaiting Author "Something is not there, or not as declared, and under managementPolicy Observe the operator does nothing about it.";
     OnHold Fine AwsAdministrator "The tag cmk-operator.io/hold on the key stops every write to it and closes the gate.";
     LastKnown Unseen Nobody "It cannot be looked at now; this was true when it was last seen, less than an hour ago.";
     Unobservable Unseen Nobody "It could not be looked at for so long that nothing is claimed any more.";
@@ -223,6 +224,7 @@ reasons! {
     RegistrationLost Stuck CloudAdministrator "The registration that was there is gone.";
     RegistrationNotValid Stuck CloudAdministrator "The cloud says that it cannot use the registered key.";
     RegistrationNotNeeded Fine Nobody "This cloud has no registration apart from the deployment.";
+    UnprotectedDatabases Fine CloudAdministrator "The registration is right, but there are databases that are older than it, so they are not encrypted with the key.";
     RegionLocked Stuck CloudAdministrator "The cloud does not offer this region to the organization.";
     ScopeMismatch Stuck Author "The credentials belong to another organization or project than the spec names.";
 

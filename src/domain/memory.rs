@@ -83,6 +83,9 @@ pub struct RegionMemory {
     /// When that was, as the note on the key said when it was last seen.
     #[serde(default)]
     pub registered_at: Option<Moment>,
+    /// The databases that status shows as older than the registration; absent: never counted.
+    #[serde(default)]
+    pub unprotected: Option<Unprotected>,
     /// The state of the key that status shows.
     #[serde(default)]
     pub key_state: Option<String>,
@@ -101,6 +104,16 @@ pub struct RegionMemory {
     /// The token that status has shown for the removal of the region: also the mark that the removal was written down.
     #[serde(default)]
     pub removal: Option<String>,
+}
+
+/// The databases of a region that are older than the registration of its key, so that the key does not protect them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Unprotected {
+    /// How many there are.
+    pub count: u32,
+    /// The oldest of them, as `name (id)`.
+    #[serde(default)]
+    pub sample: Vec<String>,
 }
 
 /// A durable intent to create a key.

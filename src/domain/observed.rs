@@ -44,6 +44,9 @@ pub struct Observed {
     /// The database.
     #[serde(default)]
     pub database: DatabaseSeen,
+    /// Every database of the key's scope; looked at rarely, and only for a key.
+    #[serde(default)]
+    pub databases: Reading<Vec<Database>>,
 }
 
 /// Whom AWS takes us for.
@@ -283,6 +286,7 @@ impl Observed {
             scope: Reading::NOT_LOOKED,
             regions: BTreeMap::new(),
             database: DatabaseSeen::default(),
+            databases: Reading::NOT_LOOKED,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::desired::{Afterlife, Desired, DesiredKey};
 use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::{Memory, Subject};
 use crate::domain::moment::{Moment, Span};
-use crate::domain::observed::{Depth, KeyState, Observed, RegionSeen};
+use crate::domain::observed::{Depth, KeyFacts, KeyState, Observed, RegionSeen};
 use crate::domain::policy::canonical::canonical_set;
 use crate::domain::policy::{Grant, KeyAccount, Ownership, PolicyDocument, holds};
 use crate::domain::reading::Reading;
@@ -357,9 +357,10 @@ impl Scene<'_> {
         let owner = &self.key()?.owner;
         let ours = match adopted {
             Some(_) => tags.get(tag::ADOPT_BY) == Some(&owner.consent()),
-            // A tag of ours that is gone may be put back; one that names another owner may not.
-            None => owner.tags().iter().all(|(k, v)| tags.get(*k).is_none_or(|value| value == v)),
+            None => true,
         };
+        // A tag of ours that is gone may be put back; one that names another owner may not.
+        let ours = ours && owner.tags().iter().all(|(k, v)| tags.get(*k).is_none_or(|value| value == v));
         require(ours, "a key is written to only with its owner's consent, or with our tags")?;
         let elsewhere = self.pass.settings.is_held_elsewhere(tags.get(tag::HOLDER));
         require(adopted.is_some() || !elsewhere, "a key that another cluster holds is not written to")
@@ -416,7 +417,10 @@ impl Scene<'_> {
     fn key_is_enabled(&self, region: &Region, arn: &KeyArn) -> Rule {
         let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
         let facts = [&seen.by_arn, &seen.by_alias].into_iter().find_map(|r| r.present().filter(|f| f.arn == *arn));
-        require(facts.is_some_and(|f| f.state == KeyState::Enabled), "only a key that this pass saw enabled is used")
+        require(facts.is_some_and(|f| f.state == KeyState::Enabled), "only a key that this pass saw enabled is used")?;
+        let wanted = self.key()?.multi_region.is_some();
+        let kind = |f: &KeyFacts| f.symmetric && f.kms_origin && f.customer_managed && f.multi_region == wanted;
+        require(facts.is_some_and(kind), "only a key of the wanted kind is used")
     }
 
     /// What has to be true of a region in this very pass before anything is deployed there.

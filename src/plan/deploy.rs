@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::domain::capabilities::Proof;
 use crate::domain::condition::{ConditionType, Reason, Standing};
 use crate::domain::desired::{DatabaseRequest, Deployment, DesiredCluster, LinkedKey};
-use crate::domain::id::{Region, tag};
+use crate::domain::id::Region;
 use crate::domain::memory::DeployIntent;
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Database, DatabaseState};
@@ -21,7 +21,7 @@ use super::draft::{Draft, Said};
 use super::finding::Finding;
 use super::gate::Gate;
 use super::step::{DatabaseRef, Step};
-use super::{reattach, stray};
+use super::{reattach, registration, stray};
 
 const CONDITION: ConditionType = ConditionType::Deployed;
 
@@ -398,12 +398,7 @@ fn encryption(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Depl
 
 /// Where order is all the proof there is: was the database made after the key was registered?
 fn by_order(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, database: &Database) {
-    let registered_at: Option<Moment> = draft
-        .seen(&cluster.primary)
-        .tags
-        .present()
-        .and_then(|tags| tags.get(tag::REGISTERED_AT))
-        .and_then(|text| text.parse().ok());
+    let registered_at = registration::not_before(&draft.seen(&cluster.primary));
     let skew = draft.pass.settings.clock_skew;
     match (database.created_at, registered_at) {
         (Some(created), Some(registered)) if created + skew < registered => {

@@ -12,8 +12,9 @@ use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed, RegionSeen};
 use crate::domain::reading::{Reading, Why};
 
+use super::explain::step_text;
 use super::finding::Finding;
-use super::step::Step;
+use super::step::{DatabaseRef, KeyRef, Step};
 use super::{DatabaseReport, NextLook, Pass, Plan, RegionReport, RemovalReport, verdict};
 
 /// A plan while it is being made.
@@ -322,9 +323,10 @@ impl<'a> Draft<'a> {
     /// The finished plan.
     pub(super) fn finish(mut self) -> Plan {
         let object = self.desired.object();
-        let held_back = object.paused || self.desired.key().is_some_and(|key| key.observe_only);
-        if held_back {
+        if object.paused {
             self.steps.retain(|step| matches!(step, Step::AddFinalizer | Step::RemoveFinalizer));
+        } else if self.desired.key().is_some_and(|key| key.observe_only) {
+            self.only_observe();
         }
         self.findings.extend(verdict::overall(&self.findings, self.memory, object, self.now()));
         let next_look = if !self.steps.is_empty() {
@@ -342,6 +344,33 @@ impl<'a> Draft<'a> {
             NextLook { after: self.pass.settings.state_interval, depth: Depth::Everything, polling: false }
         };
         self.into_plan(next_look)
+    }
+
+    /// Says of every write outside that it is not made, whatever was said of it before. What was found is still recorded
+    /// in status, unless that would rest on such a write.
+    fn only_observe(&mut self) {
+        let steps = std::mem::take(&mut self.steps);
+        let (outside, inside): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(Step::is_outside);
+        let stands = |region: &Region| !outside.iter().any(|step| step.region() == Some(region));
+        self.steps = inside
+            .into_iter()
+            .filter(|step| match step {
+                Step::AddFinalizer | Step::RemoveFinalizer => true,
+                Step::RecordKey { region, key: KeyRef::Arn(_) }
+                | Step::RecordDatabase { region, database: DatabaseRef::Id(_) } => stands(region),
+                _ => false,
+            })
+            .collect();
+        // A note for an operator that manages the key is nothing that anybody else could be asked for.
+        for step in outside.iter().filter(|step| !matches!(step, Step::NoteDatabase { .. })) {
+            let Some(condition) = step.condition() else { continue };
+            let text = step_text(step);
+            let region = step.region();
+            let what = region.and_then(|region| text.strip_prefix(&format!("{region}: "))).unwrap_or(&text);
+            let message = format!("Under managementPolicy Observe this is not done: {what}.");
+            let fix = "do it by other means, or set spec.managementPolicy of the CustomerKey to Manage.";
+            self.stuck(condition, region, Reason::OnlyObserved, message, fix);
+        }
     }
 
     fn into_plan(self, next_look: NextLook) -> Plan {

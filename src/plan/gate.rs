@@ -188,6 +188,11 @@ fn enabled(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<S
                 "see the CustomerKey's conditions.",
             ))
         }
+        Reading::Present(facts) if key::wrong_kind(desired, region, facts).is_some() => {
+            let differs = key::wrong_kind(desired, region, facts).unwrap_or_default();
+            let message = format!("Key {} cannot be used: {differs}.", facts.arn);
+            Err(not(Reason::KeyUnusable, message, "see the CustomerKey's conditions."))
+        }
         Reading::Present(facts) if facts.state == KeyState::Enabled => Ok(facts.arn.to_string()),
         Reading::Present(facts) => Err(not(
             Reason::KeyUnusable,
@@ -202,7 +207,7 @@ fn enabled(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<S
 /// Whether tags prove that a region's key is the one that the object made or may use.
 pub(super) fn proven(desired: &DesiredKey, region: &Region, tags: &BTreeMap<String, String>) -> bool {
     if desired.regions.get(region).is_some_and(|wish| wish.key_arn.is_some()) {
-        tags.get(tag::ADOPT_BY) == Some(&desired.owner.consent())
+        tags.get(tag::ADOPT_BY) == Some(&desired.owner.consent()) && !key::of_another(desired, tags)
     } else {
         key::owned(desired, tags)
     }

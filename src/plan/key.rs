@@ -14,7 +14,7 @@ use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::step::{KeyRef, Step};
-use super::{creation, credentials, policy, registration, removal, restore, schedule};
+use super::{creation, credentials, policy, registration, removal, restore, schedule, unprotected};
 
 const DOWNSTREAM: [ConditionType; 2] = [ConditionType::PoliciesReady, ConditionType::Registered];
 const EVERYTHING: [ConditionType; 3] =
@@ -56,6 +56,7 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
     for (region, wish) in &key.regions {
         plan_region(draft, key, region, wish, aws, cloud);
     }
+    unprotected::plan(draft, key);
     removal::plan(draft, key);
     schedule::surplus(draft, key);
 }
@@ -335,18 +336,46 @@ fn report_key(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, facts: &
     report.registered_at = seen.tags.present().and_then(|tags| tags.get(tag::REGISTERED_AT)).cloned();
 }
 
+/// What makes a key one of another kind than is wanted; none of it can be changed.
+pub(super) fn wrong_kind(key: &DesiredKey, region: &Region, facts: &KeyFacts) -> Option<String> {
+    let KeyFacts { arn, symmetric, kms_origin, customer_managed, multi_region, .. } = facts;
+    let mut differs = Vec::new();
+    if arn.region() != region {
+        differs.push(format!("it lies in {}, not in {region}", arn.region()));
+    }
+    if !symmetric {
+        differs.push("it is not a symmetric key for encryption".to_owned());
+    }
+    if !kms_origin {
+        differs.push("its key material was not made by KMS, but imported or kept in another key store".to_owned());
+    }
+    if !customer_managed {
+        differs.push("AWS manages it, not the customer".to_owned());
+    }
+    match (multi_region, &key.multi_region) {
+        (true, None) => differs.push("it is multi-Region, and the spec asks for a single-Region key".to_owned()),
+        (false, Some(_)) => differs.push("it is single-Region, and spec.key.multiRegion asks for another".to_owned()),
+        (true, Some(_)) | (false, None) => {}
+    }
+    if differs.is_empty() { None } else { Some(differs.join("; ")) }
+}
+
 /// Whether the key is of the right kind and can be used now.
 fn usable(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &DesiredRegion, facts: &KeyFacts) -> bool {
     let condition = ConditionType::KeysReady;
-    let KeyFacts { arn, state, symmetric, kms_origin, customer_managed, multi_region, .. } = facts;
-    if wish.key_arn.is_none() && *multi_region != key.multi_region.is_some() {
-        let message = format!("Whether key {arn} is multi-Region differs from the spec, and cannot be changed.");
-        draft.stuck(condition, Some(region), Reason::KeyWrongKind, message, "correct spec.key.multiRegion.");
-        return false;
-    }
-    if !(*symmetric && *kms_origin && *customer_managed) || arn.region() != region {
-        let message = format!("Key {arn} is not a symmetric encryption key of {region} with key material made by KMS.");
-        draft.stuck(condition, Some(region), Reason::KeyWrongKind, message, "name another key.");
+    let KeyFacts { arn, state, .. } = facts;
+    if let Some(differs) = wrong_kind(key, region, facts) {
+        let fix = match &wish.key_arn {
+            Some(_) => "name another key in keyArn.",
+            None => "see who made that key, and why it carries this object's tags or alias.",
+        };
+        draft.stuck(
+            condition,
+            Some(region),
+            Reason::KeyWrongKind,
+            format!("Key {arn} cannot be used: {differs}."),
+            fix,
+        );
         return false;
     }
     match state {

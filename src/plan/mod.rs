@@ -25,6 +25,7 @@ mod schedule;
 mod stray;
 mod teardown;
 mod terminate;
+mod unprotected;
 mod verdict;
 
 pub(crate) use policy::hash as policy_hash;
@@ -38,7 +39,7 @@ use crate::domain::condition::ConditionType;
 use crate::domain::desired::{Desired, DesiredKey, Object};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::id::{KeyArn, Name, Region};
-use crate::domain::memory::{Looks, Memory, Subject};
+use crate::domain::memory::{Looks, Memory, Subject, Unprotected};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed, Rotation};
 
@@ -196,9 +197,12 @@ pub struct RegionReport {
     /// The registered key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registered: Option<String>,
-    /// When it was first read back as registered, RFC 3339.
+    /// The note on the key of when it was registered: RFC 3339, or other words where nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registered_at: Option<String>,
+    /// The databases that are older than the registration; absent: not counted in this pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unprotected: Option<Unprotected>,
     /// Its rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,

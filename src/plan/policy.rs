@@ -3,7 +3,7 @@
 //! Statements that are not ours are never lost. Nothing is written when nothing differs in meaning.
 
 use crate::domain::condition::{ConditionType, Reason};
-use crate::domain::desired::{DesiredKey, DesiredRegion};
+use crate::domain::desired::{DesiredKey, DesiredRegion, PolicyWish};
 use crate::domain::id::Region;
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{KeyFacts, RegionSeen};
@@ -21,6 +21,9 @@ const CONDITION: ConditionType = ConditionType::PoliciesReady;
 
 /// How many writes of ours have to be undone within the time that makes a contest before there is no other.
 const UNDONE: usize = 2;
+
+const OBSERVE: &str = "Under managementPolicy Observe the key policy is not written";
+const OBSERVE_FIX: &str = "write it by other means, or set spec.managementPolicy to Manage.";
 
 /// Why a policy cannot be written.
 pub(super) struct Problem {
@@ -112,9 +115,13 @@ pub(super) fn plan_region(
         reading => return not_seen(draft, region, reading),
     };
     let Some(principals) = principals(draft, key, region, seen) else { return false };
-    let outcome = assess(draft, key, region, wish, text, &principals);
+    let held = holds(key, region, text, &principals);
     draft.report(region).policy_hash = hash(text);
     draft.report(region).principals.clone_from(&principals);
+    if key.observe_only && key.policy == PolicyWish::default() {
+        return only_held(draft, region, held);
+    }
+    let outcome = assess(draft, key, region, wish, text, &principals);
     let assessed = match outcome {
         Ok(assessed) => assessed,
         Err(problem) => {
@@ -122,7 +129,6 @@ pub(super) fn plan_region(
             return false;
         }
     };
-    let held = holds(key, region, text, &principals);
     draft.report(region).policy_wish = Some(assessed.wish);
     let Some(write) = assessed.write else {
         return match held {
@@ -144,6 +150,11 @@ pub(super) fn plan_region(
             }
         };
     };
+    if key.observe_only {
+        let message = format!("{OBSERVE}. Still to be done: {}.", write.sentences);
+        draft.stuck(CONDITION, Some(region), Reason::OnlyObserved, message, OBSERVE_FIX);
+        return false;
+    }
     if contested(draft, region, &write) {
         return false;
     }
@@ -167,6 +178,21 @@ pub(super) fn plan_region(
         draft.working(CONDITION, Some(region), Reason::PolicySettling, message);
     }
     false
+}
+
+/// Under Observe, where nothing but what the cloud needs is asked for: whose statements give it does not matter.
+fn only_held(draft: &mut Draft<'_>, region: &Region, held: Result<(), String>) -> bool {
+    match held {
+        Ok(()) => {
+            draft.fine(CONDITION, Some(region), Reason::PoliciesHold, "The key policy holds what the cloud needs.");
+            true
+        }
+        Err(missing) => {
+            let message = format!("{OBSERVE}, and {missing}");
+            draft.stuck(CONDITION, Some(region), Reason::OnlyObserved, message, OBSERVE_FIX);
+            false
+        }
+    }
 }
 
 /// The cloud's principals: every one that it names, or ever named.

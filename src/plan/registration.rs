@@ -9,7 +9,7 @@ use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::DesiredKey;
 use crate::domain::id::{Region, tag};
 use crate::domain::memory::RegionMemory;
-use crate::domain::moment::Span;
+use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{KeyFacts, RegionSeen};
 use crate::domain::reading::Reading;
 
@@ -18,6 +18,9 @@ use super::step::Step;
 use super::{key, policy};
 
 const CONDITION: ConditionType = ConditionType::Registered;
+
+/// How the note begins on a key that was found registered.
+const FOUND: &str = "found";
 
 /// Says what would keep any key of ours from being registered here; then none is created.
 pub(super) fn obstructed(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
@@ -93,24 +96,37 @@ fn registered(
         draft.fine(CONDITION, Some(region), Reason::RegisteredAndRead, &format!("{arn} is registered."));
         return;
     }
-    // Later proof that a database was deployed after the registration rests on this moment, so it is kept with the key.
-    // A note that was removed is put back as it was: a later moment would belie every database made since.
-    let noted = memory.registered_at.filter(|_| memory.registered.as_ref() == Some(&arn));
-    match noted {
-        Some(_) => {
-            let message = "The note of when the key was registered is missing from it and is put back.".to_owned();
-            draft.healing(CONDITION, region, Reason::HealingKey, message);
-        }
-        None => {
-            draft.working(CONDITION, Some(region), Reason::Registering, format!("{arn} is registered; noting when."));
-        }
+    // What is said of databases later rests on this moment, so it is kept with the key. A note that was removed is put back
+    // as it was: a later moment would belie every database made since.
+    let was_ours = memory.registered.as_ref() == Some(&arn);
+    let noted = memory.registered_at.filter(|_| was_ours);
+    let note = match (noted, memory.registering) {
+        (Some(at), _) | (None, Some(at)) => at.to_string(),
+        // Nobody knows since when, and the moment at which it was found would belie every database made before.
+        (None, None) => format!("{FOUND} {}", draft.now()),
+    };
+    if noted.is_some() || (was_ours && memory.registering.is_none()) {
+        let message = "The note of when the key was registered is missing from it and is put back.".to_owned();
+        draft.healing(CONDITION, region, Reason::HealingKey, message);
+    } else if memory.registering.is_some() {
+        draft.working(CONDITION, Some(region), Reason::Registering, format!("{arn} is registered; noting when."));
+    } else {
+        let message = format!("{arn} was registered by somebody else; noting that it was found so.");
+        draft.working(CONDITION, Some(region), Reason::Registering, message);
     }
-    let at = noted.unwrap_or_else(|| draft.now()).to_string();
     draft.repeatable(Step::Tag {
         region: region.clone(),
         key: facts.arn.clone(),
-        tags: [(tag::REGISTERED_AT.to_owned(), at)].into(),
+        tags: [(tag::REGISTERED_AT.to_owned(), note)].into(),
     });
+}
+
+/// The moment before which the key of a region was certainly not registered: that of the note on it or, where it was found
+/// registered, that of its creation.
+pub(super) fn not_before(seen: &RegionSeen) -> Option<Moment> {
+    let note = seen.tags.present()?.get(tag::REGISTERED_AT).and_then(|text| text.parse().ok());
+    let facts = seen.by_arn.present().or(seen.by_alias.present());
+    note.or_else(|| facts?.created_at)
 }
 
 fn absent(

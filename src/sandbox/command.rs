@@ -58,6 +58,26 @@ pub enum Command {
         /// Tags.
         tags: BTreeMap<String, String>,
     },
+    /// Makes a key one of another kind, in the words of `DescribeKey`, as somebody may have made it; what is not named stays.
+    SetKind {
+        /// Key ARN.
+        arn: String,
+        /// `RSA_2048`, `HMAC_256`, ...
+        #[serde(default)]
+        key_spec: Option<String>,
+        /// `SIGN_VERIFY`, ...
+        #[serde(default)]
+        key_usage: Option<String>,
+        /// `EXTERNAL`, `AWS_CLOUDHSM`, ...
+        #[serde(default)]
+        origin: Option<String>,
+        /// `AWS`
+        #[serde(default)]
+        key_manager: Option<String>,
+        /// How long ago it was made, in seconds.
+        #[serde(default)]
+        age_s: Option<i64>,
+    },
     /// Points an alias at a key, wherever it pointed before.
     SetAlias {
         /// Key ARN.
@@ -173,6 +193,19 @@ pub enum Command {
         /// Region.
         region: String,
     },
+    /// Adds a database as somebody made it some time ago, when no key was registered.
+    AddDatabase {
+        /// Organization id.
+        org: String,
+        /// Name.
+        name: String,
+        /// `serverless`, or a classic size such as `D10`.
+        tier: String,
+        /// Region.
+        region: String,
+        /// How long ago, in seconds.
+        age_s: i64,
+    },
     /// Adds a token or changes what it may do.
     SetToken {
         /// Token.
@@ -219,6 +252,7 @@ impl World {
             | Command::DeleteKey { .. }
             | Command::PutPolicy { .. }
             | Command::SetTags { .. }
+            | Command::SetKind { .. }
             | Command::SetAlias { .. } => return self.key_command(command),
             Command::CreatePrincipal { arn, trust } => {
                 if self.create_principal(&arn, trust).is_none() {
@@ -286,6 +320,21 @@ impl World {
                 });
                 (arn, found)
             }
+            Command::SetKind { arn, key_spec, key_usage, origin, key_manager, age_s } => {
+                let words = [&key_spec, &key_usage, &origin, &key_manager].map(Option::as_deref);
+                let mut known = true;
+                let found = self.edit_key(&arn, |k| {
+                    match k.kind.with(words) {
+                        Some(kind) => k.kind = kind,
+                        None => known = false,
+                    }
+                    k.created_at_ms = age_s.map_or(k.created_at_ms, |age| now_ms - age * 1000);
+                });
+                if !known {
+                    return Err("KMS has no such kind of keys".to_owned());
+                }
+                (arn, found)
+            }
             Command::SetAlias { arn, alias } => {
                 let found = self.point_alias(&alias, &arn);
                 (arn, found)
@@ -339,6 +388,10 @@ impl World {
             }
             Command::Register { org, kind, region, arn } => {
                 let found = self.edit_astra_org(&org, |o| o.preregister(kind, &region, &arn, now_ms));
+                (org, found)
+            }
+            Command::AddDatabase { org, name, tier, region, age_s } => {
+                let found = self.add_old_database(&org, name, tier, region, now_ms - age_s * 1000)?;
                 (org, found)
             }
             Command::ForgetRegistration { org, kind, region } => {

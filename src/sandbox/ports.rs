@@ -9,12 +9,13 @@
 //! What the real adapters add is not here: quota shares, cached identities, the check for a role that anybody can
 //! assume, and scans that several callers share.
 
+mod databases;
 mod faults;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::astra::{self, Astra, CreateDatabase, DatabaseType, DatacenterSpec, ExternalKms, ListDatabases};
+use super::astra::{self, Astra, CreateDatabase, DatabaseType, DatacenterSpec, ExternalKms};
 use super::failure::Failure;
 use super::iam::Identity;
 use super::kms::{CreateKey, KeyMetadata, KeyState as StoredState, Kms, Tag};
@@ -26,13 +27,11 @@ use crate::domain::desired::{DatabaseRequest, NewKey};
 use crate::domain::fault::{Cause, Fault, FaultClass};
 use crate::domain::id::{KeyArn, Owner, Region, tag};
 use crate::domain::moment::Moment;
-use crate::domain::observed::{Caller, Candidate, Database, DatabaseState, KeyFacts, KeyState, RegionOffer, Rotation};
+use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, KeyState, RegionOffer, Rotation};
 use crate::domain::reading::Reading;
 use crate::ports::{KeyService, Place, Session, Upstream};
+use databases::shown;
 use faults::{Call, NotFound};
-
-/// Databases per page of a list, the most that the vendor gives.
-const PAGE: u32 = 100;
 
 /// Both ports on one world.
 #[derive(Clone, Debug)]
@@ -344,38 +343,6 @@ fn kind(session: &Session) -> DatabaseType {
     }
 }
 
-fn state(status: &str) -> DatabaseState {
-    match status {
-        "ACTIVE" => DatabaseState::Active,
-        "ERROR" => DatabaseState::Failed(status.to_owned()),
-        "TERMINATED" | "TERMINATING" => DatabaseState::Terminated,
-        _ => DatabaseState::Busy(status.to_owned()),
-    }
-}
-
-fn shown(database: astra::Database) -> Database {
-    let astra::Database { id, info, creation_time, status, message, .. } = database;
-    let mut regions = BTreeMap::new();
-    for datacenter in info.datacenters {
-        let known = regions.get(&datacenter.region);
-        // A region that was removed and added again is there twice.
-        if known.is_none_or(|known| *known == DatabaseState::Terminated) {
-            regions.insert(datacenter.region, state(&datacenter.status));
-        }
-    }
-    Database {
-        id,
-        name: info.name,
-        state: state(&status),
-        created_at: creation_time.parse().ok(),
-        tier: info.tier,
-        region: info.region,
-        regions,
-        message,
-        endpoints: Vec::new(),
-    }
-}
-
 impl Upstream for Clouds {
     #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general in its lifetime")]
     async fn scope(&self, session: &Session) -> Reading<String> {
@@ -438,22 +405,13 @@ impl Upstream for Clouds {
     }
 
     async fn databases_named(&self, session: &Session, name: &str) -> Reading<Vec<Database>> {
-        let list = || {
-            let call = Call::read("GET /v2/databases", name);
-            let mut query = ListDatabases { limit: Some(PAGE), ..ListDatabases::default() };
-            let mut named = Vec::new();
-            loop {
-                let page = self.astra(session, &call, |astra| astra.list_databases(&query))?;
-                let full = page.len() >= PAGE as usize;
-                query.starting_after = page.last().map(|last| last.id.clone());
-                let all = page.into_iter().filter(|d| d.info.name == name).map(shown);
-                named.extend(all.filter(|d| d.state != DatabaseState::Terminated));
-                if !full {
-                    return Ok(Some(named));
-                }
-            }
-        };
-        list().into()
+        let named = |database: &astra::Database| database.info.name == name;
+        self.all_databases(session, name, named).map(Some).into()
+    }
+
+    async fn databases(&self, session: &Session) -> Reading<Vec<Database>> {
+        let ours = |database: &astra::Database| astra::kind_of(&database.info.tier) == Some(kind(session));
+        self.all_databases(session, &session.scope.id, ours).map(Some).into()
     }
 
     async fn create_database(

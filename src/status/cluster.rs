@@ -186,6 +186,11 @@ pub fn render(
     status
 }
 
+/// Databases are counted for a key, never for a cluster.
+pub fn unprotected(_: &EncryptedClusterStatus) -> i64 {
+    0
+}
+
 /// The key that this cluster says it uses, in the regions that it declares or still has. A key that is being deleted is
 /// not claimed anew: that would block its deletion for nothing.
 fn claims(desired: &DesiredCluster, status: &EncryptedClusterStatus) -> Vec<KeyClaim> {

@@ -3,13 +3,13 @@
 use crate::api::condition::{moment, time};
 use crate::api::{
     AwsStatus, CreationIntent, CustomerKeyStatus, KeyRegionStatus, RegistrationAttempt, RotationStatus, SurplusKey,
-    UsedBy,
+    UnprotectedDatabases, UsedBy,
 };
 use crate::domain::condition::ConditionType;
 use crate::domain::desired::DesiredKey;
 use crate::domain::fault::Applied;
 use crate::domain::id::Region;
-use crate::domain::memory::{KeyIntent, MEMORY_VERSION, Memory, RegionMemory};
+use crate::domain::memory::{KeyIntent, MEMORY_VERSION, Memory, RegionMemory, Unprotected};
 use crate::domain::moment::Moment;
 use crate::execute::Outcome;
 use crate::plan::finding::Finding;
@@ -54,6 +54,10 @@ fn remember_region(region: &KeyRegionStatus) -> RegionMemory {
         registering: region.registration.as_ref().map(|r| moment(&r.started_at)),
         registered: region.registered_key_arn.clone(),
         registered_at: region.registered_at.as_ref().map(moment),
+        unprotected: region.unprotected_databases.as_ref().map(|found| Unprotected {
+            count: u32::try_from(found.count).unwrap_or_default(),
+            sample: found.sample.clone(),
+        }),
         key_state: region.key_state.clone(),
         policy_hash: region.policy_hash.clone(),
         principals: region.principals.clone(),
@@ -159,7 +163,7 @@ pub fn render(
             show(entry, report);
         }
         entry.deletion = report.and_then(|r| r.removal.as_ref()).map(|removal| deletion(removal, &[]));
-        settle(entry, outcome, region);
+        settle(entry, outcome, region, report.is_some_and(|r| r.registered_at.is_some()));
         if let Some(surplus) = report.and_then(|r| r.surplus.as_ref()) {
             status.surplus_keys.retain(|s| s.region != region.as_str());
             status.surplus_keys.extend(surplus.iter().map(|arn| SurplusKey {
@@ -190,6 +194,12 @@ pub fn render(
     status
 }
 
+/// How many databases are shown that are older than the registration of their region's key.
+pub fn unprotected(status: &CustomerKeyStatus) -> i64 {
+    let counted = status.regions.iter().filter_map(|region| region.unprotected_databases.as_ref());
+    counted.map(|found| i64::from(found.count)).sum()
+}
+
 /// A deletion that is under way: the token stays, so that it stays confirmed.
 fn kept(memory: &Memory) -> RemovalReport {
     RemovalReport { token: memory.deletion.clone(), ..RemovalReport::default() }
@@ -206,6 +216,7 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
         principals,
         registered,
         registered_at,
+        unprotected,
         rotation,
         deletion_at,
         surplus: _,
@@ -218,6 +229,11 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
     keep(&mut entry.policy_hash, policy_hash.as_ref());
     keep(&mut entry.registered_key_arn, registered.as_ref());
     keep(&mut entry.registered_at, registered_at.as_ref().and_then(|t| t.parse().ok()).map(time).as_ref());
+    let counted = unprotected.as_ref().map(|found| UnprotectedDatabases {
+        count: i32::try_from(found.count).unwrap_or(i32::MAX),
+        sample: found.sample.clone(),
+    });
+    keep(&mut entry.unprotected_databases, counted.as_ref());
     if !principals.is_empty() {
         entry.principals.clone_from(principals);
     }
@@ -238,8 +254,8 @@ fn keep<T: Clone>(target: &mut Option<T>, seen: Option<&T>) {
     }
 }
 
-/// Forgets attempts whose outcome is known by now.
-fn settle(entry: &mut KeyRegionStatus, outcome: &Outcome, region: &Region) {
+/// Forgets attempts whose outcome is known by now; that of a registration only once the key says when it was.
+fn settle(entry: &mut KeyRegionStatus, outcome: &Outcome, region: &Region, noted: bool) {
     let refused = |matches: fn(&Step) -> bool| {
         outcome
             .failed
@@ -251,7 +267,7 @@ fn settle(entry: &mut KeyRegionStatus, outcome: &Outcome, region: &Region) {
     }
     // Another's key that was in the way says nothing of our attempt.
     let registered = entry.registered_key_arn.is_some() && entry.registered_key_arn == entry.key_arn;
-    if registered || refused(|step| matches!(step, Step::Register { .. })) {
+    if (registered && noted) || refused(|step| matches!(step, Step::Register { .. })) {
         entry.registration = None;
     }
 }

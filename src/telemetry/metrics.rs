@@ -65,6 +65,7 @@ pub struct Metrics {
     objects: Family<ObjectsLabels, Gauge>,
     abnormal: Family<AbnormalLabels, Gauge>,
     abnormal_dropped: Gauge,
+    unprotected: Gauge,
     leader: Gauge,
     sources: Mutex<Sources>,
     census: Mutex<Census>,
@@ -82,6 +83,8 @@ struct Census {
     ready: BTreeMap<Object, Ready>,
     shown: BTreeSet<(Object, &'static str)>,
     hidden: BTreeSet<(Object, &'static str)>,
+    /// Of those objects that have any.
+    unprotected: BTreeMap<Object, i64>,
 }
 
 impl Metrics {
@@ -103,6 +106,7 @@ impl Metrics {
             objects: Family::default(),
             abnormal: Family::default(),
             abnormal_dropped: Gauge::default(),
+            unprotected: Gauge::default(),
             leader: Gauge::<i64, AtomicI64>::default(),
             sources: Mutex::default(),
             census: Mutex::default(),
@@ -132,6 +136,8 @@ impl Metrics {
         r.register("abnormal", help, self.abnormal.clone());
         let help = "Abnormal states beyond the cap, which are not shown by name";
         r.register("abnormal_dropped", help, self.abnormal_dropped.clone());
+        let help = "Databases that are older than the registration of the key of their region, as all keys show them";
+        r.register("unprotected_databases", help, self.unprotected.clone());
         r.register("leader", "1 if this process may act", self.leader.clone());
         let build = [("version", version.to_owned()), ("revision", revision.to_owned())];
         r.register("build", "The build that runs", Info::new(build.to_vec()));
@@ -186,8 +192,20 @@ impl Metrics {
         self.set_abnormal(&mut census, object, abnormal);
     }
 
+    /// Notes how many databases an object shows that its keys do not protect.
+    pub fn unprotected(&self, object: &Object, count: i64) {
+        let census = &mut locked(&self.census).unprotected;
+        if count > 0 {
+            census.insert(object.clone(), count);
+        } else {
+            census.remove(object);
+        }
+        self.unprotected.set(census.values().sum());
+    }
+
     /// The object is gone, and so are its series.
     pub fn forget(&self, object: &Object) {
+        self.unprotected(object, 0);
         let mut census = locked(&self.census);
         let before = census.ready.remove(object);
         self.count(object.kind, before, None);

@@ -253,11 +253,42 @@ async fn databases_are_listed_to_the_last_page() {
 }
 
 #[tokio::test]
+async fn all_databases_of_a_kind_are_listed_and_none_is_asked_for_alone() {
+    let server = Server::start(|seen| {
+        let after = seen.path.split("starting_after=d").nth(1).map_or(0, |n| n.parse::<usize>().unwrap() + 1);
+        let one = |n: usize| {
+            let mut database = wire(&format!("d{n}"), "any", if n == 5 { "TERMINATING" } else { "ACTIVE" });
+            let tiers = ["D10", "serverless", "cloudnative", ""];
+            database["info"]["tier"] = json!(tiers[n % tiers.len()]);
+            database["info"]["cloudProvider"] = json!(if n >= 32 { "GCP" } else { "AWS" });
+            // The list may leave the regions out.
+            database["info"]["datacenters"] = Value::Null;
+            database
+        };
+        Answer::json(200, &(after..36).take(30).map(one).collect())
+    })
+    .await;
+    for (kind, expected) in [("Classic", [0, 2, 3]), ("Serverless", [1, 2, 3])] {
+        let reading = clouds(&server.url).databases(&session(kind)).await;
+        let ids: Vec<usize> = reading.present().unwrap().iter().map(|d| d.id[1..].parse().unwrap()).collect();
+        let wanted: Vec<usize> = (0..32).filter(|n| expected.contains(&(n % 4)) && *n != 5).collect();
+        assert_eq!(ids, wanted, "{kind}: and those of which it is not known");
+    }
+    let calls = [
+        "GET /v2/databases?include=nonterminated&limit=100",
+        "GET /v2/databases?include=nonterminated&limit=100&starting_after=d29",
+    ];
+    assert_eq!(server.calls(), [calls, calls].concat());
+}
+
+#[tokio::test]
 async fn a_list_that_is_not_complete_is_unknown() {
     // One that ignores where it should start, and one that breaks off.
     let page: Vec<_> = (0..100).map(|n| wire(&format!("d{n}"), "x", "ACTIVE")).collect();
     let server = answering(200, Value::from(page.clone())).await;
     let reading = clouds(&server.url).databases_named(&session("Classic"), "orders").await;
+    assert_eq!(reading.fault().map(|f| f.class), Some(FaultClass::Terminal));
+    let reading = clouds(&server.url).databases(&session("Classic")).await;
     assert_eq!(reading.fault().map(|f| f.class), Some(FaultClass::Terminal));
     let server = Server::start(move |seen| {
         if seen.path.contains("starting_after") {
@@ -268,6 +299,8 @@ async fn a_list_that_is_not_complete_is_unknown() {
     })
     .await;
     let reading = clouds(&server.url).databases_named(&session("Classic"), "orders").await;
+    assert_eq!(reading.fault().map(|f| f.class), Some(FaultClass::Transient));
+    let reading = clouds(&server.url).databases(&session("Classic")).await;
     assert_eq!(reading.fault().map(|f| f.class), Some(FaultClass::Transient));
 }
 

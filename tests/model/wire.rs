@@ -162,6 +162,11 @@ impl Upstream for Wire<'_, '_> {
         self.read(self.lab.clouds.databases_named(session, name).await)
     }
 
+    async fn databases(&self, session: &Session) -> Reading<Vec<Database>> {
+        // Nothing is done because of it, so it is no place for faults.
+        self.lab.clouds.databases(session).await
+    }
+
     async fn create_database(
         &self,
         session: &Session,

@@ -238,34 +238,54 @@ impl Astra {
     }
 
     pub(super) async fn databases_named(&self, session: &Session, name: &str) -> Result<Vec<Database>, Fault> {
-        let (mut named, mut last): (Vec<WireDatabase>, Option<String>) = (Vec::new(), None);
-        let mut seen = std::collections::HashSet::new();
-        loop {
-            let after = last.as_deref().map(|id| format!("&starting_after={}", quoted(id))).unwrap_or_default();
-            let path = format!("/v2/databases?include=nonterminated&limit={PAGE}{after}");
-            let page: Option<Vec<WireDatabase>> = self.get(session, LIST, name, path).await?;
-            let page = page.ok_or_else(|| not_found(LIST, name))?;
-            let length = page.len();
-            for database in page {
-                if !seen.insert(database.id.clone()) {
-                    let message = "the pages overlap, so the list cannot be taken for complete";
-                    return Err(Fault::new(FaultClass::Terminal, LIST, name, message));
-                }
-                last = Some(database.id.clone());
-                if database.info.name.as_deref() == Some(name) && database.state() != DatabaseState::Terminated {
-                    named.push(database);
-                }
-            }
-            if length < SMALLEST_FULL_PAGE {
-                break;
-            }
-        }
+        let named = self.list(session, name, |database| database.info.name.as_deref() == Some(name)).await?;
         let mut databases = Vec::with_capacity(named.len());
         for database in named {
             databases.push(self.whole(session, database).await?);
         }
         databases.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(databases)
+    }
+
+    /// Every database that may be of the session's kind, as the list shows it.
+    pub(super) async fn databases(&self, session: &Session) -> Result<Vec<Database>, Fault> {
+        let classic = is_classic(session);
+        let ours = |database: &WireDatabase| {
+            database.is_on_aws() && database.is_classic().is_none_or(|is_classic| is_classic == classic)
+        };
+        let all = self.list(session, &session.scope.id, ours).await?;
+        Ok(all.into_iter().map(|database| database.into_database(None)).collect())
+    }
+
+    /// The databases that are not terminated and are asked for: of every page, or none at all.
+    async fn list(
+        &self,
+        session: &Session,
+        target: &str,
+        wanted: impl Fn(&WireDatabase) -> bool,
+    ) -> Result<Vec<WireDatabase>, Fault> {
+        let (mut all, mut last): (Vec<WireDatabase>, Option<String>) = (Vec::new(), None);
+        let mut seen = std::collections::HashSet::new();
+        loop {
+            let after = last.as_deref().map(|id| format!("&starting_after={}", quoted(id))).unwrap_or_default();
+            let path = format!("/v2/databases?include=nonterminated&limit={PAGE}{after}");
+            let page: Option<Vec<WireDatabase>> = self.get(session, LIST, target, path).await?;
+            let page = page.ok_or_else(|| not_found(LIST, target))?;
+            let length = page.len();
+            for database in page {
+                if !seen.insert(database.id.clone()) {
+                    let message = "the pages overlap, so the list cannot be taken for complete";
+                    return Err(Fault::new(FaultClass::Terminal, LIST, target, message));
+                }
+                last = Some(database.id.clone());
+                if wanted(&database) && database.state() != DatabaseState::Terminated {
+                    all.push(database);
+                }
+            }
+            if length < SMALLEST_FULL_PAGE {
+                return Ok(all);
+            }
+        }
     }
 
     pub(super) async fn create_database(

@@ -103,9 +103,12 @@ pub(super) struct WireDatabase {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct DatabaseInfo {
     #[serde(default)]
     pub(super) name: Option<String>,
+    #[serde(default)]
+    cloud_provider: Option<String>,
     #[serde(default)]
     tier: Option<String>,
     #[serde(default)]
@@ -151,11 +154,25 @@ impl WireDatabase {
         state(&self.status)
     }
 
+    /// Whether it may be on AWS: an answer may leave the provider out.
+    pub(super) fn is_on_aws(&self) -> bool {
+        self.info.cloud_provider.as_deref().is_none_or(on_aws)
+    }
+
+    /// Whether it is classic, by its tier (the spec's schema `Tier` has the sizes of classic databases and these two).
+    pub(super) fn is_classic(&self) -> Option<bool> {
+        let tier = self.info.tier.as_deref().filter(|tier| !tier.is_empty())?;
+        if tier.eq_ignore_ascii_case("cloudnative") {
+            return None;
+        }
+        Some(!tier.eq_ignore_ascii_case("serverless"))
+    }
+
     /// The database in our words, with the regions that were asked for apart, if they were.
     pub(super) fn into_database(self, apart: Option<Vec<Datacenter>>) -> Database {
         let state = self.state();
         let Self { id, info, creation_time, message, data_endpoint_url, status: _ } = self;
-        let DatabaseInfo { name, tier, region, datacenters } = info;
+        let DatabaseInfo { name, cloud_provider: _, tier, region, datacenters } = info;
         let datacenters = apart.or(datacenters).unwrap_or_default();
         let region = region.unwrap_or_default();
         let mut regions = std::collections::BTreeMap::new();

@@ -138,6 +138,13 @@ impl Upstream for Clouds {
         }
     }
 
+    async fn databases(&self, session: &Session) -> Reading<Vec<Database>> {
+        match self.of(session) {
+            Ok(cloud) => cloud.databases(session).await.map(Some).into(),
+            Err(fault) => unknown(fault),
+        }
+    }
+
     async fn create_database(
         &self,
         session: &Session,

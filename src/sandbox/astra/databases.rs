@@ -10,6 +10,7 @@ use super::{Astra, DatabaseType, Org, refused};
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::fault::Access;
 use crate::sandbox::ident::uuid;
+use crate::sandbox::world::World;
 
 /// Body of a creation (`DatabaseInfoCreate` of the spec).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,7 +59,7 @@ pub struct ListDatabases {
 }
 
 /// The type that a tier belongs to (spec, schema `Tier`).
-fn kind_of(tier: &str) -> Option<DatabaseType> {
+pub(in crate::sandbox) fn kind_of(tier: &str) -> Option<DatabaseType> {
     match tier {
         "serverless" => Some(DatabaseType::Serverless),
         "developer" | "A5" | "A10" | "A20" | "A40" | "C10" | "C20" | "C40" | "D10" | "D20" | "D40" | "cloudnative" => {
@@ -234,6 +235,43 @@ impl Astra<'_> {
             let regions = &world.org(org, at_ms)?.regions;
             Ok(regions.iter().map(|(name, r)| (name.clone(), !r.locked)).collect())
         })
+    }
+}
+
+impl World {
+    /// Adds a database that was made at some moment, under no customer's key. Whether there is the organization.
+    pub(in crate::sandbox) fn add_old_database(
+        &mut self,
+        org: &str,
+        name: String,
+        tier: String,
+        region: String,
+        created_at_ms: i64,
+    ) -> Result<bool, String> {
+        let kind = kind_of(&tier).ok_or_else(|| format!("unknown tier {tier}"))?;
+        let n = self.next_id();
+        let id = uuid(self.settings.seed, "database", n);
+        let first = StoredDatacenter {
+            id: format!("{id}-1"),
+            region: region.clone(),
+            created_at_ms,
+            ready_at_ms: created_at_ms,
+            terminated_at_ms: None,
+            encrypted_with: None,
+            key_was_usable: false,
+            failed: None,
+        };
+        let asked = CreateDatabase {
+            name,
+            cloud_provider: "AWS".to_owned(),
+            tier,
+            capacity_units: 1,
+            region,
+            ..CreateDatabase::default()
+        };
+        let datacenters = vec![first];
+        let database = StoredDatabase { id, asked, kind, created_at_ms, terminated_ms: None, datacenters };
+        Ok(self.edit_astra_org(org, |o| o.databases.push(Arc::new(database))))
     }
 }
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::tags::{Tag, checked_tags};
 use super::{
-    Alias, Key, KeyState, Kms, KmsRegion, Needs, access_denied, authorize, find, invalid_arn, maybe_seconds, not_found,
-    page, seconds,
+    Alias, Key, KeyState, Kind, Kms, KmsRegion, Needs, access_denied, authorize, find, invalid_arn, maybe_seconds,
+    not_found, page, seconds,
 };
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::fault::Access;
@@ -69,18 +69,19 @@ pub struct KeyMetadata {
     /// Primary and replicas.
     #[serde(rename = "MultiRegionConfiguration", skip_serializing_if = "Option::is_none")]
     pub multi_region_view: Option<MultiRegionView>,
-    /// Always `ENCRYPT_DECRYPT`.
+    /// `ENCRYPT_DECRYPT`, unless somebody made the key another one.
     pub key_usage: &'static str,
-    /// Always `SYMMETRIC_DEFAULT`.
+    /// `SYMMETRIC_DEFAULT`, likewise.
     pub key_spec: &'static str,
     /// The older name of the spec.
     pub customer_master_key_spec: &'static str,
-    /// Always `AWS_KMS`.
+    /// `AWS_KMS`, likewise.
     pub origin: &'static str,
-    /// Always `CUSTOMER`.
+    /// `CUSTOMER`, likewise.
     pub key_manager: &'static str,
-    /// Always `SYMMETRIC_DEFAULT`.
-    pub encryption_algorithms: [&'static str; 1],
+    /// Of a key for symmetric encryption.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub encryption_algorithms: Vec<&'static str>,
     /// 64 hex digits, the same in all regions of a multi-Region key. It stays: rotation is simulated as dates only.
     pub current_key_material_id: String,
 }
@@ -255,6 +256,31 @@ const KEY_SPECS: [&str; 17] = [
 ];
 const KEY_USAGES: [&str; 4] = ["ENCRYPT_DECRYPT", "SIGN_VERIFY", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT"];
 const ORIGINS: [&str; 4] = ["AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"];
+const KEY_MANAGERS: [&str; 2] = ["CUSTOMER", "AWS"];
+
+impl Kind {
+    /// The kind that `CreateKey` makes here.
+    const SIMULATED: Self =
+        Self { key_spec: KEY_SPECS[0], key_usage: KEY_USAGES[0], origin: ORIGINS[0], key_manager: KEY_MANAGERS[0] };
+
+    /// The same with some of it in other words of KMS; none if KMS has no such word.
+    pub(in crate::sandbox) fn with(mut self, words: [Option<&str>; 4]) -> Option<Self> {
+        let known = |word: &str, all: &[&'static str]| all.iter().find(|known| **known == word).copied();
+        let [key_spec, key_usage, origin, key_manager] = words;
+        let parts = [
+            (key_spec, &KEY_SPECS[..], &mut self.key_spec),
+            (key_usage, &KEY_USAGES[..], &mut self.key_usage),
+            (origin, &ORIGINS[..], &mut self.origin),
+            (key_manager, &KEY_MANAGERS[..], &mut self.key_manager),
+        ];
+        for (word, all, part) in parts {
+            if let Some(word) = word {
+                *part = known(word, all)?;
+            }
+        }
+        Some(self)
+    }
+}
 
 /// Refuses what KMS does not know, and what it knows and this does not.
 fn simulated(name: &str, asked: Option<&str>, known: &[&str]) -> Result<(), ServiceError> {
@@ -309,6 +335,7 @@ impl World {
         Ok(Key {
             arn: kms_arn(&who.account, region, &format!("key/{id}")),
             id,
+            kind: Kind::SIMULATED,
             created_at_ms: self.now_ms,
             state: KeyState::Enabled,
             creating_until_ms: None,
@@ -325,6 +352,7 @@ impl World {
 
     pub(super) fn metadata(&self, key: &Key) -> KeyMetadata {
         let (account, region) = (key.account(), key.region());
+        let Kind { key_spec, key_usage, origin, key_manager } = key.kind;
         let family = key.primary_region.as_ref().map(|primary| {
             let member = |region: &str| MultiRegionKey {
                 arn: kms_arn(account, region, &format!("key/{}", key.id)),
@@ -349,12 +377,12 @@ impl World {
             pending_window_days: key.window_days.filter(|_| key.state == KeyState::PendingReplicaDeletion),
             multi_region: family.is_some(),
             multi_region_view: family,
-            key_usage: "ENCRYPT_DECRYPT",
-            key_spec: "SYMMETRIC_DEFAULT",
-            customer_master_key_spec: "SYMMETRIC_DEFAULT",
-            origin: "AWS_KMS",
-            key_manager: "CUSTOMER",
-            encryption_algorithms: ["SYMMETRIC_DEFAULT"],
+            key_usage,
+            key_spec,
+            customer_master_key_spec: key_spec,
+            origin,
+            key_manager,
+            encryption_algorithms: [key_spec].into_iter().filter(|spec| *spec == KEY_SPECS[0]).collect(),
             current_key_material_id: material(&key.id),
         }
     }

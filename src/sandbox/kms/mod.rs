@@ -22,6 +22,7 @@ pub use keys::{CreateKey, KeyEntry, KeyMetadata, KeyPage, MultiRegionKey, MultiR
 pub use multi_region::{ReplicateKey, Replicated};
 pub use rotation::RotationStatus;
 pub use store::KeyState;
+use store::Kind;
 pub(super) use store::{Key, KmsRegion};
 pub use tags::{Tag, TagPage};
 

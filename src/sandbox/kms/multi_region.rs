@@ -124,6 +124,7 @@ impl World {
         Ok(Key {
             id: primary.id.clone(),
             arn,
+            kind: primary.kind,
             created_at_ms: self.now_ms,
             state: if creating_ms > 0 { KeyState::Creating } else { KeyState::Enabled },
             creating_until_ms: (creating_ms > 0).then_some(self.now_ms + creating_ms),

@@ -30,11 +30,21 @@ pub enum KeyState {
     PendingReplicaDeletion,
 }
 
+/// What is fixed for the life of a key, in the words of `DescribeKey`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::sandbox) struct Kind {
+    pub(super) key_spec: &'static str,
+    pub(super) key_usage: &'static str,
+    pub(super) origin: &'static str,
+    pub(super) key_manager: &'static str,
+}
+
 /// A key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::sandbox) struct Key {
     pub(in crate::sandbox) id: String,
     pub(in crate::sandbox) arn: String,
+    pub(in crate::sandbox) kind: Kind,
     pub(in crate::sandbox) created_at_ms: i64,
     pub(in crate::sandbox) state: KeyState,
     /// When `Creating` ends.

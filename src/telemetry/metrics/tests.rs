@@ -40,6 +40,7 @@ fn every_name_and_label_is_as_documented() {
         r#"cmk_objects{kind="CustomerKey",ready="true"} 0"#,
         r#"cmk_abnormal{kind="CustomerKey",namespace="keys",name="k001",reason="PendingDeletion"} 1"#,
         "cmk_abnormal_dropped 0",
+        "cmk_unprotected_databases 0",
         "cmk_leader 1",
         r#"cmk_build_info{version="1.2.3",revision="abc"} 1"#,
     ] {
@@ -62,6 +63,18 @@ fn objects_are_counted_once_and_forgotten() {
     metrics.forget(&object(1));
     metrics.forget(&object(1));
     assert_eq!((count(Ready::True), count(Ready::False)), (0, 1));
+}
+
+#[test]
+fn unprotected_databases_are_summed_and_forgotten() {
+    let metrics = Metrics::new("", "");
+    let mut sums = Vec::new();
+    for (name, count) in [(1, 3), (2, 2), (1, 1), (2, 0)] {
+        metrics.unprotected(&object(name), count);
+        sums.push(metrics.unprotected.get());
+    }
+    metrics.forget(&object(1));
+    assert_eq!((sums, metrics.unprotected.get()), (vec![3, 5, 3, 1], 0));
 }
 
 #[test]
