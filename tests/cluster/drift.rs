@@ -84,11 +84,11 @@ impl Drift {
     }
 }
 
-fn is_ours(statement: &Value, label: &str) -> bool {
+pub fn is_ours(statement: &Value, label: &str) -> bool {
     statement["Sid"].as_str().is_some_and(|sid| sid.starts_with("cmk ") && sid.ends_with(label))
 }
 
-fn of_auditor() -> Value {
+pub fn of_auditor() -> Value {
     json!({
         "Sid": "Auditor", "Effect": "Allow", "Principal": { "AWS": format!("arn:aws:iam::{ACCOUNT}:root") },
         "Action": "kms:DescribeKey", "Resource": "*",

@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adopt;
 mod apply;
 mod chart;
 mod commands;
@@ -24,6 +25,7 @@ mod faults;
 mod golden;
 mod grow;
 mod kstatus;
+mod observe;
 mod order;
 mod permissions;
 mod policies;
@@ -31,6 +33,7 @@ mod process;
 mod refusals;
 mod replicas;
 mod rights;
+mod roles;
 mod schema;
 mod skew;
 mod slots;
@@ -39,4 +42,5 @@ mod steady;
 mod strangers;
 mod takeover;
 mod tenancy;
+mod unprotected;
 mod witness;

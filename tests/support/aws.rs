@@ -3,7 +3,7 @@
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_sdk_kms::Client;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::scene::{ACCOUNT, Scene};
 
@@ -27,6 +27,14 @@ impl Scene {
         self.command(&json!({ "create_principal": { "arn": principal } })).await;
         self.command(&json!({ "add_access_key": { "access_key_id": ADMINISTRATOR, "principal": principal } })).await;
         kms(&self.aws, region, ADMINISTRATOR, "secret").await
+    }
+
+    /// The writes after a mark that were not an administrator's: the operation and what it was about.
+    pub async fn written(&self, mark: u64) -> Vec<String> {
+        let calls = self.calls_since(mark).await;
+        let ours = calls.iter().filter(|c| c["access"] == "write" && c["principal"] != administrator());
+        let text = |name: &Value| name.as_str().unwrap_or_default().to_owned();
+        ours.map(|c| format!("{} {}", text(&c["operation"]), text(&c["resource"]))).collect()
     }
 }
 
