@@ -40,7 +40,10 @@ impl Play {
         if !self.scene.is_running() {
             self.scene.died().await?;
             self.died = true;
-            self.scene.extra.clear();
+            let extra = &mut self.scene.extra;
+            if let Some(switch) = extra.iter().position(|text| text == "--crash-at") {
+                extra.drain(switch..switch + 2);
+            }
             self.scene.start();
         }
         Ok(())
@@ -112,13 +115,13 @@ async fn gone(scene: &Scene) -> Result<(), String> {
     Ok(())
 }
 
-/// Everything that must be the same in every run: all but ids, nonces, times and reported surplus.
+/// Everything that must be the same in every run: all but ids, nonces, times and reported surplus. There may be no cluster.
 pub async fn end_state(scene: &Scene) -> Value {
     let state = scene.state().await;
     let key = scene.get("CustomerKey", "key").await;
     let cluster = scene.get("EncryptedCluster", "db").await;
     let mut regions = Vec::new();
-    for region in key["status"]["regions"].as_array().unwrap() {
+    for region in key["status"]["regions"].as_array().into_iter().flatten() {
         let arn = region["keyArn"].as_str().unwrap_or_default();
         let real = &state["keys"][arn];
         let alias =
@@ -130,8 +133,11 @@ pub async fn end_state(scene: &Scene) -> Value {
         if let Some((name, _)) = &note {
             tags.as_object_mut().unwrap().remove(name);
         }
+        let adopted = !tags["cmk-operator.io/adopt-by"].is_null();
         for changing in ["cmk-operator.io/nonce", "cmk-operator.io/registered-at"] {
-            assert!(tags.as_object_mut().unwrap().remove(changing).is_some(), "{changing} is missing on {arn}");
+            let there = tags.as_object_mut().map(|tags| tags.remove(changing).is_some());
+            let is_ours = !adopted || changing != "cmk-operator.io/nonce";
+            tags[format!("{changing} is as it should be")] = json!(there == Some(is_ours));
         }
         regions.push(json!({
             "region": region["name"], "state": real["state"], "description": real["description"], "tags": tags,
@@ -142,8 +148,8 @@ pub async fn end_state(scene: &Scene) -> Value {
     }
     let organization = &state["astra"][crate::support::scene::ORGANIZATION];
     let arn_in = |name: &Value| {
-        let all = key["status"]["regions"].as_array().unwrap();
-        all.iter().find(|r| r["name"] == *name).map(|r| r["keyArn"].clone()).unwrap_or_default()
+        let mut all = key["status"]["regions"].as_array().into_iter().flatten();
+        all.find(|r| r["name"] == *name).map(|r| r["keyArn"].clone()).unwrap_or_default()
     };
     let registrations: BTreeSet<String> = organization["registrations"]
         .as_array()
@@ -166,8 +172,8 @@ pub async fn end_state(scene: &Scene) -> Value {
         })
         .collect();
     let conditions = |object: &Value| -> BTreeSet<String> {
-        let all = object["status"]["conditions"].as_array().unwrap();
-        all.iter().map(|c| format!("{}={} {}", c["type"], c["status"], c["reason"])).collect()
+        let all = object["status"]["conditions"].as_array().into_iter().flatten();
+        all.map(|c| format!("{}={} {}", c["type"], c["status"], c["reason"])).collect()
     };
     let surplus: BTreeSet<&str> =
         key["status"]["surplusKeys"].as_array().into_iter().flatten().map(|s| s["keyArn"].as_str().unwrap()).collect();
@@ -176,12 +182,12 @@ pub async fn end_state(scene: &Scene) -> Value {
         .unwrap()
         .keys()
         .filter(|arn| !surplus.contains(arn.as_str()))
-        .filter(|arn| !key["status"]["regions"].as_array().unwrap().iter().any(|r| r["keyArn"] == **arn))
+        .filter(|arn| !key["status"]["regions"].as_array().into_iter().flatten().any(|r| r["keyArn"] == **arn))
         .count();
     let text = json!({
         "regions": regions, "registrations": registrations, "databases": databases, "unaccounted keys": unaccounted,
         "key": conditions(&key), "cluster": conditions(&cluster), "attempt": cluster["status"]["creation"],
-        "gates": cluster["status"]["regions"].as_array().unwrap().iter().map(|r| json!([r["name"], r["gate"]["open"], r["state"]])).collect::<Vec<_>>(),
+        "gates": cluster["status"]["regions"].as_array().into_iter().flatten().map(|r| json!([r["name"], r["gate"]["open"], r["state"]])).collect::<Vec<_>>(),
     })
     .to_string();
     // The namespace is part of names and of the hashes in statement ids; it differs from scene to scene.
@@ -202,12 +208,22 @@ where
     F: Fn(T) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), String>> + Send + 'static,
 {
+    all_within(&AT_ONCE, entries, play).await;
+}
+
+/// The same, so many at once as a semaphore lets through.
+pub async fn all_within<T, F, Fut>(at_once: &'static Semaphore, entries: Vec<T>, play: F)
+where
+    T: Send + 'static,
+    F: Fn(T) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), String>> + Send + 'static,
+{
     let play = Arc::new(play);
     let mut plays = JoinSet::new();
     for entry in entries {
         let play = Arc::clone(&play);
         plays.spawn(async move {
-            let _permit = AT_ONCE.acquire().await.unwrap();
+            let _permit = at_once.acquire().await.unwrap();
             play(entry).await
         });
     }

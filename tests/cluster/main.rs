@@ -25,6 +25,7 @@ mod faults;
 mod golden;
 mod grow;
 mod kstatus;
+mod lives;
 mod observe;
 mod order;
 mod permissions;

@@ -9,8 +9,8 @@ use crate::support::scene::{Scene, find};
 
 const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 /// The kube-system uid of the cluster that is gone.
-const LOST: &str = "00000000-0000-4000-8000-000000000000";
-const HOLDER: &str = "cmk-operator.io/holder";
+pub const LOST: &str = "00000000-0000-4000-8000-000000000000";
+pub const HOLDER: &str = "cmk-operator.io/holder";
 
 async fn written(scene: &Scene, mark: u64) -> Vec<Value> {
     let calls = scene.calls_since(mark).await;
