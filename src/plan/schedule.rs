@@ -98,6 +98,7 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
     if !all.blockers.is_empty() {
         teardown::block(draft, all.blockers, token.as_ref());
     } else if all.vanishing {
+        teardown::keep_shown(draft, token.as_ref());
         teardown::going(draft, "AWS does not show a key of this object; the operator looks again.");
         let spacing = draft.pass.settings.gate_spacing;
         draft.wait(spacing);
@@ -105,6 +106,7 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
         teardown::release(draft, "The object is being deleted; what it made is scheduled for deletion, or gone.");
     } else {
         let message = format!("{} is being scheduled for deletion in {} days.", list(&all.left), key.window_days);
+        teardown::keep_shown(draft, token.as_ref());
         teardown::going(draft, &message);
         for arn in all.left {
             schedule(draft, key, &arn);

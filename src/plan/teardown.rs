@@ -97,6 +97,15 @@ pub(super) fn block(draft: &mut Draft<'_>, blockers: Vec<Blocker>, token: Option
     draft.deletion = Some(report);
 }
 
+/// Keeps showing the token while what it confirmed is under way: it stays confirmed, however often that has to be looked at
+/// again, or done again.
+pub(super) fn keep_shown(draft: &mut Draft<'_>, token: Option<&Token>) {
+    let shown = token.filter(|token| draft.memory.deletion.as_deref() == Some(token.as_str()));
+    if shown.is_some() {
+        draft.deletion = Some(report(&[], shown));
+    }
+}
+
 /// What status shows of a deletion or removal that is blocked.
 pub(super) fn report(blockers: &[Blocker], token: Option<&Token>) -> RemovalReport {
     let text = |blocker: &Blocker| {

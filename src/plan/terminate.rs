@@ -99,9 +99,11 @@ fn find(draft: &mut Draft<'_>, deployment: &Deployment) {
 }
 
 fn delete(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, id: &str) {
+    let token = teardown::token(&cluster.object, [id]);
     let database = match &draft.observed.database.by_id {
         Reading::Present(database) => database.clone(),
         Reading::Absent => {
+            teardown::keep_shown(draft, Some(&token));
             // A database may be missing from a look or two.
             if draft.look_at_deployment(&cluster.primary, &("no database", id)) < draft.pass.settings.gate_looks {
                 teardown::going(draft, &format!("The cloud does not show database {id}; looking again."));
@@ -122,7 +124,6 @@ fn delete(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployme
         teardown::release(draft, &format!("The object is being deleted; database {id} is terminated."));
         return;
     }
-    let token = teardown::token(&cluster.object, [id]);
     let mut blockers = mismatch(deployment, &database);
     blockers.extend(teardown::held_back(&cluster.object, observes(cluster)));
     if !teardown::confirmed(draft, &token, draft.memory.deletion.as_ref()) {
@@ -134,6 +135,7 @@ fn delete(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployme
         teardown::block(draft, blockers, Some(&token));
         return;
     }
+    teardown::keep_shown(draft, Some(&token));
     teardown::going(draft, &format!("Database {id} is being deleted with its data."));
     let not_after = draft.observed.at + draft.pass.settings.look_valid;
     draft.repeatable(Step::TerminateDatabase { database: id.to_owned(), not_after });
