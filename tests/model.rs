@@ -2,10 +2,14 @@
 //! explored exhaustively: every interleaving of passes and time, with every choice of a few faults.
 //!
 //! # Assumptions
-//! - One pass is atomic, but for what a fault does in its midst (death, another replica's pass, a long sleep).
+//! - One pass is atomic, but for what a fault does in its midst (death, another replica's pass, a long sleep, or a stop
+//!   after which anything may happen before it goes on). One pass at a time is stopped.
 //! - No read lags longer than `scene::LAG`, and every window of the settings is longer (as 120 s and 300 s are to the
 //!   seconds that AWS documents); except the tagging index, which in one configuration never shows a new key.
-//! - Time goes on from one moment that matters to the next; between two of them nothing is decided differently.
+//! - A process that was stopped for `scene::FENCE` starts no effect any more, and no other replica acts before. What is on
+//!   its way then arrives by then, or never. All other faults are without leadership: everybody believes to lead.
+//! - Time goes on from one moment that matters to the next; between two of them nothing is decided differently. The end of
+//!   a key's pending window is beyond the horizon.
 //! - Back-off is not modelled: a pass may come at any moment, which is more than any back-off allows.
 #![cfg(feature = "sandbox")]
 #![allow(
@@ -19,12 +23,20 @@
 
 #[path = "model/act.rs"]
 mod act;
+#[path = "model/admin.rs"]
+mod admin;
 #[path = "model/calm.rs"]
 mod calm;
 #[path = "model/devices.rs"]
 mod devices;
+#[path = "model/end_mutants.rs"]
+mod end_mutants;
+#[path = "model/ends.rs"]
+mod ends;
 #[path = "model/explore.rs"]
 mod explore;
+#[path = "model/fingerprint.rs"]
+mod fingerprint;
 #[path = "model/judge.rs"]
 mod judge;
 #[path = "model/lab.rs"]
@@ -41,13 +53,25 @@ mod node;
 mod pass;
 #[path = "model/print.rs"]
 mod print;
+#[path = "model/rest.rs"]
+mod rest;
 #[path = "model/scene.rs"]
 mod scene;
+#[path = "model/stopped.rs"]
+mod stopped;
+#[path = "model/users.rs"]
+mod users;
 #[path = "model/wire.rs"]
 mod wire;
 
+#[cfg(feature = "model")]
+use std::collections::HashSet;
+#[cfg(feature = "model")]
+use std::hash::BuildHasherDefault;
+
+use act::{Act, Who};
 use explore::{explore, path, shortened, told};
-use scene::{Config, Index, Menu};
+use scene::{Config, Index, Menu, Scene, Start};
 
 /// Explores, and fails with the shortest telling of what went wrong.
 fn holds(name: &str, config: &Config) -> explore::Found {
@@ -61,6 +85,7 @@ fn holds(name: &str, config: &Config) -> explore::Found {
         found.troubles.len(),
         found.layers
     );
+    println!("{name}: {} MB at most so far", peak());
     if let Some((path, violation)) = &found.violation {
         let short = shortened(path, violation, config);
         panic!("{}: {}\n{}", violation.invariant, violation.what, told(&short, config));
@@ -85,6 +110,13 @@ fn holds(name: &str, config: &Config) -> explore::Found {
     found
 }
 
+/// The most memory that this process has had so far, in megabytes.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or_default() / 1024
+}
+
 #[test]
 fn without_faults_all_is_well() {
     for index in [Index::Late, Index::Blind] {
@@ -101,9 +133,35 @@ fn one_fault_of_any_kind() {
 /// An object at rest is mostly looked at less deeply; whatever people do to it is found all the same.
 #[test]
 fn glances_miss_nothing() {
-    let mut config = Config::new(Index::Late, &[Menu { people: true, crash: true, ..Menu::NONE }]);
+    let mut config = Config::new(Index::Late, &[Menu::acts(scene::PEOPLE)]);
     config.settings = scene::glancing();
     holds("glances", &config);
+}
+
+/// Every end and every new beginning, of either object, while the chain is made or once it is there.
+#[test]
+fn one_end_at_any_moment() {
+    for start in [Start::Nothing, Start::Both] {
+        holds("one end", &Config::of(Scene::ends(start), Index::Late, &[Menu::acts(scene::ENDS)]));
+    }
+}
+
+/// Whatever administrators do to a key that is there.
+#[test]
+fn one_drift() {
+    holds("one drift", &Config::of(Scene::ends(Start::Both), Index::Late, &[Menu::acts(scene::DRIFT)]));
+}
+
+/// A key goes while a cluster comes, and passes stop in their midst.
+#[test]
+fn a_key_goes_while_a_cluster_comes() {
+    let menus = [
+        Menu::acts(&[Act::Withdraw]),
+        Menu::acts(&[Act::Delete(Who::Key)]),
+        Menu { stops: true, ..Menu::acts(&[Act::Confirm(Who::Key)]) },
+        Menu { stops: true, ..Menu::acts(&[Act::Apply(Who::Cluster)]) },
+    ];
+    holds("key goes, cluster comes", &Config::of(Scene::ends(Start::Key), Index::Late, &menus));
 }
 
 /// Any fault, and after it a second one that loses a call or its reply. `make model`: it needs an optimised build.
@@ -122,4 +180,41 @@ fn any_fault_and_then_a_lost_call() {
 #[test]
 fn any_fault_and_then_a_death() {
     holds("any fault, then a death", &Config::new(Index::Blind, &[Menu::ALL, Menu { crash: true, ..Menu::NONE }]));
+}
+
+/// Two processes that die, one after the other, anywhere.
+#[cfg(feature = "model")]
+#[test]
+fn two_deaths_do_no_harm() {
+    let crash = Menu { crash: true, ..Menu::NONE };
+    holds("two deaths", &Config::new(Index::Blind, &[crash, crash]));
+}
+
+/// Ends, drift and new beginnings, in any order, with faults and with passes that stop in their midst: one exploration after
+/// the other, each of them whole, until there are a million states.
+#[cfg(feature = "model")]
+#[test]
+fn a_million_states() {
+    let people: &'static [Act] = [scene::ENDS, scene::DRIFT].concat().leak();
+    let (ends, acts) = (Menu::acts(scene::ENDS), Menu::acts(people));
+    let stops = |menu: Menu| Menu { stops: true, ..menu };
+    let troubled = stops(Menu { lost: true, crash: true, ..acts });
+    let for_good = Scene { registration_is_final: true, ..Scene::ends(Start::Nothing) };
+    let explorations = [
+        ("ends and drift", Scene::ends(Start::Both), vec![stops(acts), stops(acts), ends]),
+        ("ends while it is made", Scene::ends(Start::Nothing), vec![troubled, stops(ends)]),
+        ("ends for good", for_good, vec![stops(Menu { crash: true, ..acts }), acts]),
+        ("ends of a key", Scene::ends(Start::Key), vec![stops(acts), stops(acts), acts]),
+        ("three ends", Scene::ends(Start::Nothing), vec![ends, ends, ends]),
+    ];
+    let mut all: HashSet<u128, BuildHasherDefault<explore::AsIs>> = HashSet::default();
+    for (name, scene, menus) in explorations {
+        let found = holds(name, &Config::of(scene, Index::Late, &menus));
+        all.extend(found.graph.keys());
+        println!("{} distinct states so far", all.len());
+        if all.len() >= 1_000_000 {
+            break;
+        }
+    }
+    assert!(all.len() >= 1_000_000, "{} states", all.len());
 }

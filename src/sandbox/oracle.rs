@@ -1,6 +1,7 @@
 //! What is really there, for judges of safety: no call is made, nothing is late, refused, logged or counted.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::astra::{DatabaseType, StoredDatabase};
@@ -68,6 +69,19 @@ impl World {
     pub fn changed_after(&self, at_ms: i64) -> bool {
         self.kms.values().any(|home| home.changed_after(at_ms))
             || self.astra.values().any(|org| org.changed_after(at_ms))
+    }
+
+    /// Hashes what calls can see and change: keys, aliases, registrations and databases, with what they were lately. Of
+    /// the rest, which a model leaves alone, nothing.
+    pub fn hash_state<H: Hasher>(&self, state: &mut H) {
+        for home in self.kms.values() {
+            home.versions().for_each(|version| version.hash(state));
+        }
+        for org in self.astra.values() {
+            for (until, org) in org.versions() {
+                (until, &org.registrations, &org.databases).hash(state);
+            }
+        }
     }
 
     /// Forgets what was before a moment: no read will be served from there any more.

@@ -33,6 +33,12 @@ impl<T: Clone> Versioned<T> {
         self.past.back().is_some_and(|(until, _)| *until > at_ms)
     }
 
+    /// What it is, and what it was until when, oldest first.
+    pub(super) fn versions(&self) -> impl Iterator<Item = (Option<i64>, &T)> {
+        let past = self.past.iter().map(|(until, value)| (Some(*until), &**value));
+        past.chain(std::iter::once((None, &*self.present)))
+    }
+
     /// Forgets what it was before a moment.
     pub(super) fn forget_before(&mut self, at_ms: i64) {
         while self.past.front().is_some_and(|(until, _)| *until <= at_ms) {

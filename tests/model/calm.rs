@@ -1,5 +1,5 @@
-//! Liveness: once faults stop, does the calm schedule (repair; then passes of both objects and time, again and again)
-//! lead from every state to where both objects are Ready and nothing is ever written again?
+//! Liveness: once faults stop, does the calm schedule (repair; then what stopped goes on, passes of both objects, and time,
+//! again and again) lead from every state to where nothing is ever written again, and both objects may rest so?
 
 use super::explore::{Graph, Kept};
 
@@ -23,16 +23,16 @@ fn at(graph: &Graph, state: u128) -> &Kept {
     &graph[&state]
 }
 
-/// A round of the schedule: the state after it, and whether both were Ready throughout and nothing was written.
+/// A round of the schedule: the state after it, and whether both might rest throughout and nothing was written.
 fn round(graph: &Graph, state: u128) -> (u128, bool, bool) {
-    let (mut state, mut ready, mut still) = (state, at(graph, state).ready, true);
-    for n in 1..=3 {
+    let (mut state, mut rests, mut still) = (state, at(graph, state).rests, true);
+    for n in 1..=4 {
         let (next, wrote) = at(graph, state).calm[n];
         state = next;
         still &= !wrote;
-        ready &= at(graph, state).ready;
+        rests &= at(graph, state).rests;
     }
-    (state, ready, still)
+    (state, rests, still)
 }
 
 /// Whether the schedule settles from every state.
@@ -52,9 +52,9 @@ pub(crate) fn settles(graph: &Graph) -> Result<Settled, Restless> {
         } else {
             let circle: Vec<u128> = path.iter().copied().skip_while(|s| *s != state).collect();
             for on_circle in &circle {
-                let (_, ready, still) = round(graph, *on_circle);
-                if !ready || !still {
-                    let why = format!("Ready throughout: {ready}; nothing written: {still}");
+                let (_, rests, still) = round(graph, *on_circle);
+                if !rests || !still {
+                    let why = format!("may rest so: {rests}; nothing written: {still}");
                     return Err(Restless { state: *start, circle, why });
                 }
             }

@@ -1,5 +1,6 @@
 //! The protecting devices, each of which can be taken out from outside, to see what it protects from.
 
+use cmk_operator::domain::desired::Desired;
 use cmk_operator::domain::memory::Memory;
 use cmk_operator::domain::observed::Observed;
 
@@ -7,8 +8,13 @@ use super::act::Who;
 
 /// The devices. By default everything is as the operator has it.
 pub(crate) trait Devices: Send + Sync {
-    /// Changes what a pass remembers.
-    fn memory(&self, _memory: &mut Memory) {}
+    /// Changes what a pass remembers, and what it reads of the objects.
+    fn read(&self, _desired: &mut Desired, _memory: &mut Memory) {}
+
+    /// Changes what the planner alone reads of the objects: the safety check still reads the truth.
+    fn planner(&self, _desired: &Desired) -> Option<Desired> {
+        None
+    }
 
     /// Whether a read that failed is taken for "there is none".
     fn failed_read_is_absence(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The exploration: every state that is reached with at most so many faults, each once.
 //!
 //! States are taken in order of the fewest faults that lead to them. A state that was reached with fewer faults has
-//! more of them left, so nothing is lost by keeping it only once. Without a fault there are four transitions; the
+//! more of them left, so nothing is lost by keeping it only once. Without a fault there are five transitions; the
 //! states of the last layer, by far the most, are not kept but for their fingerprints.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,8 +19,13 @@ use super::node::Node;
 use super::scene::{Config, Menu};
 
 /// The transitions of every state that are no faults, in the order of a calm schedule.
-pub(crate) const CALM: [Act; 4] =
-    [Act::Repair, Act::Pass(Who::Key, Disturbance::Nothing), Act::Pass(Who::Cluster, Disturbance::Nothing), Act::Wait];
+pub(crate) const CALM: [Act; 5] = [
+    Act::Repair,
+    Act::Resume,
+    Act::Pass(Who::Key, Disturbance::Nothing),
+    Act::Pass(Who::Cluster, Disturbance::Nothing),
+    Act::Wait,
+];
 
 /// What is kept of a state.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +34,10 @@ pub(crate) struct Kept {
     from: u128,
     by: Act,
     pub(crate) depth: u16,
-    pub(crate) ready: bool,
+    /// Whether both objects may stay as they are.
+    pub(crate) rests: bool,
     /// Where the calm transitions lead, and whether they wrote anything.
-    pub(crate) calm: [(u128, bool); 4],
+    pub(crate) calm: [(u128, bool); 5],
 }
 
 /// A fingerprint is its own hash.
@@ -92,7 +98,7 @@ pub(crate) fn explore(config: &Config) -> Found {
         sites: Mutex::default(),
         troubles: Mutex::default(),
     };
-    let first = Node::first();
+    let first = Node::first(config);
     let print = first.print(config);
     run.meet(print, print, Act::Wait, 0, &first);
     let mut layer = Mutex::new(Vec::new());
@@ -124,7 +130,7 @@ impl Run<'_> {
         if shard.contains_key(&print) {
             return false;
         }
-        shard.insert(print, Kept { from, by, depth, ready: node.both_ready(), calm: [(0, false); 4] });
+        shard.insert(print, Kept { from, by, depth, rests: node.rests(), calm: [(0, false); 5] });
         let states = self.states.fetch_add(1, Ordering::Relaxed);
         if states >= self.config.limit {
             self.over.store(true, Ordering::Relaxed);
@@ -154,8 +160,11 @@ impl Run<'_> {
             return None;
         }
         let to = next.print(self.config);
+        // A write of words alone leads to where it began; only if it is made again and again is it one.
+        let again = || next.apply(act, self.config).is_some_and(|(_, again)| again.wrote);
+        let wrote = report.wrote && (to != *print || again());
         let new = self.meet(to, *print, act, depth + 1, &next);
-        Some((to, report.wrote, new.then(|| (to, Arc::new(next), depth + 1))))
+        Some((to, wrote, new.then(|| (to, Arc::new(next), depth + 1))))
     }
 
     /// Everything that the given new states lead to without a fault.
@@ -164,10 +173,10 @@ impl Run<'_> {
             if self.over.load(Ordering::Relaxed) {
                 return;
             }
-            let mut calm = [(at.0, false); 4];
+            let mut calm = [(at.0, false); 5];
             for (n, act) in CALM.into_iter().enumerate() {
                 // Time passes by itself only when there is nothing to do; else a pass is late, and that is a fault.
-                if act == Act::Wait && (calm[1].0 != at.0 || calm[2].0 != at.0) {
+                if act == Act::Wait && (calm[2].0 != at.0 || calm[3].0 != at.0) {
                     continue;
                 }
                 if let Some((to, wrote, new)) = self.step(&at, act) {
@@ -243,6 +252,8 @@ fn name(who: Who, disturbance: Disturbance, calls: &[(String, cmk_operator::sand
         Disturbance::Dies(_) => Some(format!("{who:?} pass Dies")),
         Disturbance::Overtaken(_) => Some(format!("{who:?} pass Overtaken")),
         Disturbance::Frozen(_) => Some(format!("{who:?} pass Frozen")),
+        Disturbance::Stops(_) => Some(format!("{who:?} pass Stops")),
+        Disturbance::Flies(_) => Some(format!("{who:?} pass Flies")),
     }
 }
 
@@ -259,7 +270,7 @@ pub(crate) fn path(graph: &Graph, to: u128) -> Vec<Act> {
 
 /// The violation at the end of a path, if there still is one.
 fn replay(path: &[Act], config: &Config) -> Option<(usize, Violation)> {
-    let mut node = Node::first();
+    let mut node = Node::first(config);
     for (n, act) in path.iter().enumerate() {
         let Some((next, report)) = node.apply(*act, config) else { continue };
         if let Some(violation) = report.violation {
@@ -291,7 +302,7 @@ pub(crate) fn shortened(path: &[Act], violation: &Violation, config: &Config) ->
 
 /// A path as lines of text: what happened, and what it wrote.
 pub(crate) fn told(path: &[Act], config: &Config) -> String {
-    let mut node = Node::first();
+    let mut node = Node::first(config);
     let mut lines = Vec::new();
     let began = node.now();
     for act in path {

@@ -1,7 +1,7 @@
 //! Where a pass of the model happens: the clouds, the two objects as the API server holds them, and what the judges
 //! keep in mind. One lab lives for one transition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -16,13 +16,20 @@ use cmk_operator::sandbox::{Clouds, World};
 use super::act::{Clash, Disturbance, Who};
 use super::judge::{self, Event, Violation};
 use super::pass::{self, Process, Tape};
-use super::scene::{Config, FREEZE};
+use super::scene::{Config, FENCE, FREEZE};
+use super::stopped::{Answer, Stopped};
 
-/// What the judges remember of a path. Part of the state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// What the judges remember of a path. Part of the state, but for what only gives names: `intents`, `removals`, `born`
+/// and `git`, of which nothing is ever compared but whether two are the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ghost {
-    /// How many creation intents were written: the source of nonces.
+    /// How many creation intents were written, and how many removals of regions: the source of nonces.
     pub(crate) intents: u64,
+    pub(crate) removals: u64,
+    /// How often each object was created: the source of its uid.
+    pub(crate) born: [u32; 2],
+    /// The confirmations that stood in an object that is gone: somebody has put them into Git.
+    pub(crate) git: [Option<String>; 2],
     /// The first key that was named for a region by a status, an alias, a registration or a database.
     pub(crate) published: BTreeMap<String, String>,
     /// When `CreateKey` was last sent for a region with an outcome that the sender never learned.
@@ -31,18 +38,31 @@ pub(crate) struct Ghost {
     pub(crate) right_looks: BTreeMap<String, (u8, i64)>,
     /// Whether the key's status was lost.
     pub(crate) rebuilt: bool,
+    /// What the user has confirmed of each of the two: by token, what it stood for.
+    pub(crate) confirmed: [BTreeMap<String, String>; 2],
+    /// The keys of which the object or the key itself once said that they are registered.
+    pub(crate) registered: BTreeSet<String>,
+    /// The keys that the operator scheduled for deletion, and that nobody saved since.
+    pub(crate) scheduled: BTreeSet<String>,
 }
 
 /// Where a pass happens.
 pub(crate) struct Lab<'c> {
     pub(crate) config: &'c Config,
     pub(crate) clouds: Clouds,
-    key: Mutex<Arc<CustomerKey>>,
-    cluster: Mutex<Arc<EncryptedCluster>>,
+    key: Mutex<Option<Arc<CustomerKey>>>,
+    cluster: Mutex<Option<Arc<EncryptedCluster>>>,
     pub(crate) ghost: Mutex<Ghost>,
     pub(crate) tape: Mutex<Tape>,
     pub(crate) counts: Mutex<Counts>,
     disturbance: Disturbance,
+    /// Of a pass that goes on after a stop: when it began, and where it stopped.
+    resumed: Option<(i64, u8, bool)>,
+    /// What the effects before the stop came to: told again instead of made again.
+    known: Mutex<VecDeque<Answer>>,
+    /// What the effects of this pass came to, if it stops.
+    pub(crate) answers: Mutex<Vec<Answer>>,
+    pub(crate) stopped: Mutex<Option<Stopped>>,
 }
 
 /// What was counted during a pass, another replica's apart.
@@ -67,11 +87,14 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
 }
 
+/// The two objects, as far as they are there.
+pub(crate) type Objects = (Option<Arc<CustomerKey>>, Option<Arc<EncryptedCluster>>);
+
 impl<'c> Lab<'c> {
     pub(crate) fn new(
         config: &'c Config,
         world: World,
-        objects: (Arc<CustomerKey>, Arc<EncryptedCluster>),
+        objects: Objects,
         ghost: Ghost,
         disturbance: Disturbance,
     ) -> Self {
@@ -84,30 +107,48 @@ impl<'c> Lab<'c> {
             tape: Mutex::default(),
             counts: Mutex::default(),
             disturbance,
+            resumed: None,
+            known: Mutex::default(),
+            answers: Mutex::default(),
+            stopped: Mutex::default(),
         }
     }
 
-    pub(crate) fn key(&self) -> Arc<CustomerKey> {
+    /// A lab in which a stopped pass goes on.
+    pub(crate) fn going_on(mut self, stopped: &Stopped) -> Self {
+        self.resumed = Some((stopped.began.0, stopped.at, stopped.flies));
+        self.known = Mutex::new(stopped.answers.iter().cloned().collect());
+        let tape = Tape { disturbed: true, flies: stopped.flies, ..stopped.tape.clone() };
+        self.tape = Mutex::new(tape);
+        self
+    }
+
+    pub(crate) fn objects(&self) -> Objects {
+        (self.key(), self.cluster())
+    }
+
+    pub(crate) fn key(&self) -> Option<Arc<CustomerKey>> {
         lock(&self.key).clone()
     }
 
-    pub(crate) fn cluster(&self) -> Arc<EncryptedCluster> {
+    pub(crate) fn cluster(&self) -> Option<Arc<EncryptedCluster>> {
         lock(&self.cluster).clone()
     }
 
-    pub(crate) fn key_slot(&self) -> &Mutex<Arc<CustomerKey>> {
+    pub(crate) fn key_slot(&self) -> &Mutex<Option<Arc<CustomerKey>>> {
         &self.key
     }
 
-    pub(crate) fn cluster_slot(&self) -> &Mutex<Arc<EncryptedCluster>> {
+    pub(crate) fn cluster_slot(&self) -> &Mutex<Option<Arc<EncryptedCluster>>> {
         &self.cluster
     }
 
     /// Has every judge look at an event.
     pub(crate) fn judge(&self, event: &Event<'_>) {
-        let (key, cluster) = (self.key(), self.cluster());
+        let (key, cluster) = self.objects();
         let (world, mut ghost, tape) = (self.clouds.world(), lock(&self.ghost), lock(&self.tape));
-        let verdict = judge::judge(self.config, &world, &key, &cluster, &mut ghost, &tape, event);
+        let (key, cluster) = (key.as_deref(), cluster.as_deref());
+        let verdict = judge::judge(self.config, &world, key, cluster, &mut ghost, &tape, event);
         if let Err(violation) = verdict {
             lock(&self.counts).violation.get_or_insert(violation);
         }
@@ -139,6 +180,25 @@ impl<'c> Lab<'c> {
         }
     }
 
+    /// What an effect came to that was made before the pass stopped.
+    pub(crate) fn known(&self) -> Option<Answer> {
+        lock(&self.known).pop_front()
+    }
+
+    /// Keeps what an effect came to.
+    pub(crate) fn answered(&self, answer: impl FnOnce() -> Answer) {
+        if matches!(self.disturbance, Disturbance::Stops(_) | Disturbance::Flies(_)) {
+            lock(&self.answers).push(answer());
+        }
+    }
+
+    /// When a resumed pass believes it is: what was done or sent before it stopped was so in time.
+    fn back_then(&self) -> Option<Moment> {
+        let (began, at, flies) = self.resumed?;
+        let effects = lock(&self.counts).effects;
+        (effects < at || (flies && effects == at)).then_some(Moment(began))
+    }
+
     /// Another replica, fresh from its start, makes a whole pass over the same object.
     fn other_replica(&self, who: Who, sleep: i64) {
         lock(&self.counts).asleep = true;
@@ -160,13 +220,18 @@ pub(crate) struct Passing<'l, 'c> {
 
 impl Witness for Passing<'_, '_> {
     fn before(&self, _: Site) -> ControlFlow<()> {
-        let counts = lock(&self.lab.counts).clone();
-        if !counts.asleep {
-            match self.lab.disturbance {
-                Disturbance::Overtaken(n) if n == counts.effects => self.lab.other_replica(self.who, 0),
-                Disturbance::Frozen(n) if n == counts.effects => self.lab.other_replica(self.who, FREEZE),
-                _ => {}
-            }
+        let (asleep, effects) = {
+            let counts = lock(&self.lab.counts);
+            (counts.asleep, counts.effects)
+        };
+        if asleep {
+            return ControlFlow::Continue(());
+        }
+        match self.lab.disturbance {
+            Disturbance::Overtaken(n) if n == effects => self.lab.other_replica(self.who, 0),
+            Disturbance::Frozen(n) if n == effects => self.lab.other_replica(self.who, FREEZE),
+            Disturbance::Stops(n) | Disturbance::Flies(n) if n == effects => return ControlFlow::Break(()),
+            _ => {}
         }
         ControlFlow::Continue(())
     }
@@ -185,19 +250,23 @@ impl Witness for Passing<'_, '_> {
     }
 }
 
-/// Every replica believes that it leads: only the records and the windows protect.
+/// Every replica believes that it leads: only the records and the windows protect. One that stopped in a pass and went on
+/// knows by its clock that it may have been deposed.
 impl Authority for Lab<'_> {
     fn may_act(&self) -> bool {
-        true
+        match (self.resumed, self.back_then()) {
+            (Some((began, ..)), None) => self.clouds.world().now_ms() - began < FENCE,
+            _ => true,
+        }
     }
 }
 
 impl Clock for Lab<'_> {
     fn now(&self) -> Moment {
-        Moment(self.clouds.world().now_ms())
+        self.back_then().unwrap_or_else(|| Moment(self.clouds.world().now_ms()))
     }
 
     fn monotonic_ms(&self) -> i64 {
-        self.clouds.world().now_ms()
+        self.now().0
     }
 }

@@ -12,27 +12,54 @@ use cmk_operator::ports::{Fault, FaultClass, Ledger, Record};
 use super::act::{Clash, Who};
 use super::judge::Event;
 use super::lab::{Lab, lock};
+use super::stopped::{Answer, Snapshot};
 
 /// A kind, and where its object is held.
 pub(crate) trait Held: Kind {
     const WHO: Who;
 
-    fn slot<'l>(lab: &'l Lab<'_>) -> &'l Mutex<Arc<Self>>;
+    fn slot<'l>(lab: &'l Lab<'_>) -> &'l Mutex<Option<Arc<Self>>>;
+
+    fn snapshot(object: Arc<Self>) -> Snapshot;
+
+    fn of(snapshot: &Snapshot) -> Option<&Arc<Self>>;
 }
 
 impl Held for CustomerKey {
     const WHO: Who = Who::Key;
 
-    fn slot<'l>(lab: &'l Lab<'_>) -> &'l Mutex<Arc<Self>> {
+    fn slot<'l>(lab: &'l Lab<'_>) -> &'l Mutex<Option<Arc<Self>>> {
         lab.key_slot()
+    }
+
+    fn snapshot(object: Arc<Self>) -> Snapshot {
+        Snapshot::Key(object)
+    }
+
+    fn of(snapshot: &Snapshot) -> Option<&Arc<Self>> {
+        match snapshot {
+            Snapshot::Key(key) => Some(key),
+            Snapshot::Cluster(_) => None,
+        }
     }
 }
 
 impl Held for EncryptedCluster {
     const WHO: Who = Who::Cluster;
 
-    fn slot<'l>(lab: &'l Lab<'_>) -> &'l Mutex<Arc<Self>> {
+    fn slot<'l>(lab: &'l Lab<'_>) -> &'l Mutex<Option<Arc<Self>>> {
         lab.cluster_slot()
+    }
+
+    fn snapshot(object: Arc<Self>) -> Snapshot {
+        Snapshot::Cluster(object)
+    }
+
+    fn of(snapshot: &Snapshot) -> Option<&Arc<Self>> {
+        match snapshot {
+            Snapshot::Cluster(cluster) => Some(cluster),
+            Snapshot::Key(_) => None,
+        }
     }
 }
 
@@ -42,7 +69,7 @@ pub(crate) struct Shelf<'l, 'c, K> {
     object: Arc<K>,
 }
 
-/// The version of an object.
+/// The version of an object. No two versions of objects of a kind are ever the same, whatever incarnation they are of.
 pub(crate) fn version<K: Kind>(object: &K) -> u64 {
     object.meta().resource_version.as_ref().and_then(|v| v.parse().ok()).unwrap()
 }
@@ -72,23 +99,45 @@ impl<'l, 'c, K: Held> Shelf<'l, 'c, K> {
         Ok(true)
     }
 
-    fn replace(&mut self, mut object: K) -> Result<(), Fault> {
+    fn replace(&mut self, object: K) -> Result<(), Fault> {
+        if let Some(Answer::Object(known)) = self.lab.known() {
+            self.object = known.map(|snapshot| K::of(&snapshot).unwrap().clone())?;
+            return Ok(());
+        }
+        let written = self.put(object);
+        self.lab.answered(|| Answer::Object(written.clone().map(|()| K::snapshot(self.object.clone()))));
+        written
+    }
+
+    fn put(&mut self, mut object: K) -> Result<(), Fault> {
         let clash = self.lab.clash();
         let fault = |class, message: &str| Fault::new(class, "replace status", "team/orders", message);
         let before = lock(K::slot(self.lab)).clone();
-        if clash == Some(Clash::Conflict) || version(&*before) != version(&*self.object) {
-            return Err(fault(FaultClass::Conflict, "the object has been modified"));
-        }
-        if clash == Some(Clash::Lost) {
-            return Err(fault(FaultClass::Transient, "no reply").uncertain());
+        let Some(before) = before.filter(|before| version(&**before) == version(&*self.object)) else {
+            return Err(fault(FaultClass::Conflict, "the object has been modified, or is gone"));
+        };
+        match clash {
+            Some(Clash::Conflict) => return Err(fault(FaultClass::Conflict, "the object has been modified")),
+            Some(Clash::Lost) => return Err(fault(FaultClass::Transient, "no reply").uncertain()),
+            Some(Clash::ReplyLost) | None => {}
         }
         bump(&mut object);
+        let gone = object.meta().deletion_timestamp.is_some()
+            && object.meta().finalizers.as_ref().is_none_or(|finalizers| finalizers.is_empty());
         let after = Arc::new(object);
-        *lock(K::slot(self.lab)) = after.clone();
+        if gone {
+            self.lab.judge(&Event::Gone { who: K::WHO });
+        }
+        *lock(K::slot(self.lab)) = (!gone).then(|| after.clone());
+        if gone {
+            super::users::forget(K::WHO, &*after, &mut lock(&self.lab.ghost));
+        }
         let conditions = |object: &K| object.status().map(|s| K::conditions(s).to_vec()).unwrap_or_default();
         let (was, is) = (conditions(&before), conditions(&after));
         lock(&self.lab.counts).status_writes += 1;
-        self.lab.judge(&Event::Status { who: K::WHO, before: &was, after: &is });
+        if !gone {
+            self.lab.judge(&Event::Status { who: K::WHO, before: &was, after: &is });
+        }
         if clash == Some(Clash::ReplyLost) {
             return Err(fault(FaultClass::Transient, "no reply").uncertain());
         }

@@ -10,6 +10,7 @@ use cmk_operator::domain::observed::Observed;
 use cmk_operator::plan::check::{Checked, Refused, check};
 use cmk_operator::plan::{Pass, decide};
 
+use super::devices::Devices;
 use super::lab::lock;
 use super::print::Print;
 
@@ -24,15 +25,24 @@ const MOST: usize = 100_000;
 pub(crate) struct Memo(Mutex<HashMap<u128, Decision>>);
 
 impl Memo {
-    pub(crate) fn decide(&self, desired: &Desired, observed: &Observed, memory: &Memory, pass: &Pass) -> Decision {
+    pub(crate) fn decide(
+        &self,
+        devices: &dyn Devices,
+        desired: &Desired,
+        observed: &Observed,
+        memory: &Memory,
+        pass: &Pass,
+    ) -> Decision {
         // Of exact moments, not of how long ago they are: they come back in the steps.
         let mut print = Print::exact();
-        (desired, observed, memory, pass).hash(&mut print);
+        (desired, observed, memory, pass.now, &pass.nonce).hash(&mut print);
         let name = print.finish128();
         if let Some(known) = lock(&self.0).get(&name) {
             return known.clone();
         }
-        let decision = Arc::new(check(desired, observed, memory, pass, decide(desired, observed, memory, pass)));
+        let read = devices.planner(desired);
+        let plan = decide(read.as_ref().unwrap_or(desired), observed, memory, pass);
+        let decision = Arc::new(check(desired, observed, memory, pass, plan));
         let mut all = lock(&self.0);
         if all.len() >= MOST {
             all.clear();

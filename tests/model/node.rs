@@ -1,32 +1,32 @@
 //! A state of the model and its transitions.
 
-use std::hash::{Hash, Hasher};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use cmk_operator::api::{CustomerKey, EncryptedCluster};
-use cmk_operator::controller::kind::Kind;
-use cmk_operator::domain::memory::Memory;
 use cmk_operator::domain::moment::Moment;
 use cmk_operator::plan::step::Site;
-use cmk_operator::sandbox::{ACCOUNT, Access, Command, Fault, Match, ORGANIZATION, Rule, World};
-use serde_json::json;
+use cmk_operator::sandbox::{Access, Fault, Match, ORGANIZATION, Rule, World};
 
 use super::act::{Act, Clash, Disturbance, Trouble, Who};
 use super::judge::{Event, Violation};
-use super::lab::{Ghost, Lab, lock};
+use super::lab::{Ghost, Lab, Objects, lock};
 use super::ledger::bump;
 use super::pass::{self, Process};
-use super::print::Print;
-use super::scene::{self, ALIAS, AUDITOR, Config, Index, KIND, LAG, Menu, REGIONS};
+use super::scene::{self, Config, FENCE, Index, LAG, Menu, Start};
+use super::stopped::Stopped;
+use super::{admin, users};
 
-/// A state: the clouds, both objects as the API server holds them, what the process remembers, and what the judges do.
+/// A state: the clouds, both objects as the API server holds them, what the process remembers, a pass that stopped, and
+/// what the judges remember.
 #[derive(Clone)]
 pub(crate) struct Node {
-    world: World,
-    key: Arc<CustomerKey>,
-    cluster: Arc<EncryptedCluster>,
-    process: Process,
-    ghost: Ghost,
+    pub(crate) world: World,
+    pub(crate) key: Option<Arc<CustomerKey>>,
+    pub(crate) cluster: Option<Arc<EncryptedCluster>>,
+    pub(crate) process: Process,
+    pub(crate) stopped: Option<Arc<Stopped>>,
+    pub(crate) ghost: Ghost,
 }
 
 /// What a transition did.
@@ -45,58 +45,53 @@ pub(crate) struct Report {
 }
 
 impl Node {
-    pub(crate) fn first() -> Self {
-        Self {
+    /// Where an exploration begins.
+    pub(crate) fn first(config: &Config) -> Self {
+        let scene = &config.scene;
+        let mut node = Self {
             world: scene::world(),
-            key: scene::key(),
-            cluster: scene::cluster(),
+            key: Some(Arc::new(scene::key(scene))),
+            cluster: (scene.start != Start::Key).then(|| Arc::new(scene::cluster(scene))),
             process: Process::default(),
+            stopped: None,
             ghost: Ghost::default(),
+        };
+        if scene.start != Start::Nothing {
+            node.rest(config);
         }
+        node
+    }
+
+    /// Lets the calm schedule run until nothing changes any more.
+    fn rest(&mut self, config: &Config) {
+        let calm = [Act::Pass(Who::Key, Disturbance::Nothing), Act::Pass(Who::Cluster, Disturbance::Nothing)];
+        let mut seen = HashSet::new();
+        loop {
+            let before = self.print(config);
+            for act in calm {
+                *self = self.apply(act, config).unwrap().0;
+            }
+            if self.print(config) == before {
+                let next = self.apply(Act::Wait, config).filter(|_| seen.insert(before));
+                let Some((next, _)) = next else { break };
+                *self = next;
+            }
+        }
+        assert!(self.rests(), "the scene comes to rest where it may not");
     }
 
     pub(crate) fn now(&self) -> Moment {
         Moment(self.world.now_ms())
     }
 
-    /// Whether both objects say Ready, as declared.
-    pub(crate) fn both_ready(&self) -> bool {
-        let ready = |conditions: &[cmk_operator::api::condition::Condition]| {
-            conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True" && c.reason == "AsDeclared")
-        };
-        let key = self.key.status.as_ref().is_some_and(|s| ready(&s.conditions));
-        key && self.cluster.status.as_ref().is_some_and(|s| ready(&s.conditions))
-    }
-
-    /// The state's fingerprint. What neither decisions nor judges ever read is left out: messages, the object's
-    /// version, the moment of a condition's flip.
-    pub(crate) fn print(&self, config: &Config) -> u128 {
-        let now = self.now();
-        let mut print = Print::new(now);
-        self.world.hash(&mut print);
-        print_object(&*self.key, &mut print);
-        print_object(&*self.cluster, &mut print);
-        self.process.print(&mut print, now, &config.settings);
-        let Ghost { intents, published, unresolved, right_looks, rebuilt } = &self.ghost;
-        (intents, published, unresolved, rebuilt).hash(&mut print);
-        for (region, (count, last)) in right_looks {
-            region.hash(&mut print);
-            print.write_u8(*count);
-            print.age(Moment(*last), config.settings.gate_spacing.0);
-        }
-        // Which of the databases an attempt can have made depends on how far apart the two were, however long ago.
-        if let Some(creation) = self.cluster.status.as_ref().and_then(|s| s.creation.as_ref()) {
-            for database in self.world.true_databases(ORGANIZATION) {
-                print.write_i64(database.created_at_ms - creation.started_at.0.as_millisecond());
-            }
-        }
-        print.finish128()
-    }
-
     /// The state after a transition, and what the transition did. None: it is not possible here.
     pub(crate) fn apply(&self, act: Act, config: &Config) -> Option<(Self, Report)> {
         let (mut next, mut report) = match act {
-            Act::Pass(who, disturbance) => self.pass(who, disturbance, config),
+            Act::Pass(who, disturbance) => {
+                let watch = matches!(disturbance, Disturbance::Call(..));
+                self.pass(who, disturbance, watch, config)?
+            }
+            Act::Resume => self.resume(config)?,
             other => (self.happens(other, config)?, Report::default()),
         };
         next.world.forget_before(next.world.now_ms() - LAG);
@@ -107,122 +102,158 @@ impl Node {
         Some((next, report))
     }
 
-    fn lab<'c>(&self, config: &'c Config, disturbance: Disturbance) -> Lab<'c> {
-        let objects = (self.key.clone(), self.cluster.clone());
-        Lab::new(config, self.world.clone(), objects, self.ghost.clone(), disturbance)
+    fn objects(&self) -> Objects {
+        (self.key.clone(), self.cluster.clone())
     }
 
-    fn pass(&self, who: Who, disturbance: Disturbance, config: &Config) -> (Self, Report) {
+    fn lab<'c>(&self, config: &'c Config, disturbance: Disturbance) -> Lab<'c> {
+        Lab::new(config, self.world.clone(), self.objects(), self.ghost.clone(), disturbance)
+    }
+
+    /// A pass. There is one of an object at a time in a process; while one is stopped, another has to be another
+    /// replica's, which takes over everything. Its calls are told only if they are watched, or if there should be none.
+    fn pass(&self, who: Who, disturbance: Disturbance, watch: bool, config: &Config) -> Option<(Self, Report)> {
+        let mut stopped = self.stopped.clone();
+        let mut process = self.process.clone();
+        if let Some(stopped) = stopped.as_mut().filter(|stopped| stopped.who == who && !stopped.deposed) {
+            if self.now().since(stopped.began).0 < FENCE {
+                return None;
+            }
+            Arc::make_mut(stopped).deposed = true;
+            process = Process::default();
+        }
         let lab = self.lab(config, disturbance);
         {
             let mut world = lab.clouds.world();
-            world.record(true);
+            let goes = match who {
+                Who::Key => self.key.as_deref().is_some_and(users::is_deleting),
+                Who::Cluster => self.cluster.as_deref().is_some_and(users::is_deleting),
+            };
+            world.record(watch || goes);
             if let Disturbance::Call(n, trouble) = disturbance {
                 let any = Match { operation: "*".to_owned(), nth: Some(u32::from(n) + 1), ..Match::default() };
                 world.add_fault(Rule::new(any, fault(trouble)));
             }
         }
         lock(&lab.tape).disturbed = matches!(disturbance, Disturbance::Call(_, Trouble::StaleJust | Trouble::StaleFar));
-        let mut process = self.process.clone();
         pass::run(&lab, who, &mut process, "a");
-        let counts = lock(&lab.counts).clone();
-        let mut world = lab.clouds.world().clone();
-        let calls = world.log().iter().map(|entry| (entry.operation.clone(), entry.access)).collect();
-        world.clear_log();
-        world.clear_faults();
-        world.record(false);
-        let report = Report {
-            calls,
-            effects: counts.effects,
-            object_writes: counts.object_writes,
-            wrote: counts.outside > 0 || counts.status_writes > 0,
-            sites: counts.sites,
-            violation: counts.violation,
+        if matches!(disturbance, Disturbance::Stops(_) | Disturbance::Flies(_)) {
+            if stopped.is_some() {
+                return None;
+            }
+            stopped = lock(&lab.stopped).take().map(Arc::new);
+        }
+        if matches!(disturbance, Disturbance::Dies(_)) {
+            // Whatever stopped in this process is dead with it.
+            stopped = stopped.filter(|stopped| stopped.deposed);
+        }
+        let asleep = matches!(disturbance, Disturbance::Overtaken(_) | Disturbance::Frozen(_));
+        let retains = {
+            let read = &lock(&lab.tape).read;
+            read.deleting && !read.tears_down && !asleep
         };
+        let (world, report) = watched(&lab);
+        if retains {
+            lab.judge(&Event::Retained { calls: &report.calls });
+        }
+        let violation = lock(&lab.counts).violation.take();
         let mut ghost = lock(&lab.ghost).clone();
         if matches!(disturbance, Disturbance::Dies(_)) {
             ghost.right_looks.clear();
         }
-        (Self { world, key: lab.key(), cluster: lab.cluster(), process, ghost }, report)
+        let (key, cluster) = lab.objects();
+        Some((Self { world, key, cluster, process, stopped, ghost }, Report { violation, ..report }))
+    }
+
+    /// A stopped pass goes on, if it still can, and is over.
+    fn resume(&self, config: &Config) -> Option<(Self, Report)> {
+        let stopped = self.stopped.as_ref()?;
+        if !stopped.matters(self.now()) {
+            return Some((Self { stopped: None, ..self.clone() }, Report::default()));
+        }
+        let lab = self.lab(config, Disturbance::Nothing).going_on(stopped);
+        let noted = pass::resume(&lab, stopped);
+        let (world, report) = watched(&lab);
+        let mut process = self.process.clone();
+        if !stopped.deposed {
+            process.remember(stopped.who, noted);
+        }
+        let ghost = lock(&lab.ghost).clone();
+        let violation = lock(&lab.counts).violation.take();
+        let (key, cluster) = lab.objects();
+        Some((Self { world, key, cluster, process, stopped: None, ghost }, Report { violation, ..report }))
     }
 
     fn happens(&self, act: Act, config: &Config) -> Option<Self> {
         let mut next = self.clone();
+        let Self { key, cluster, ghost, world, .. } = &mut next;
         match act {
-            Act::Pass(..) => return None,
-            Act::Wait | Act::Delay => next.world.advance_to(self.next_moment(config)?.0),
-            Act::Crash => {
-                next.process = Process::default();
-                next.ghost.right_looks.clear();
-            }
-            Act::Repair => {
-                let resting: Vec<String> = self
-                    .world
-                    .true_keys()
-                    .filter(|key| key.state != cmk_operator::sandbox::kms::KeyState::Enabled)
-                    .map(|key| key.arn.to_owned())
-                    .collect();
-                for arn in resting {
-                    next.world.command(Command::EnableKey { arn }).unwrap();
-                }
-            }
-            Act::Disable => next.world.command(Command::DisableKey { arn: self.our_key()? }).unwrap(),
-            Act::Doom => {
-                next.world.command(Command::ScheduleKeyDeletion { arn: self.our_key()?, window_days: 30 }).unwrap();
-            }
-            Act::Strip => {
-                let statement = |principal: &str, action: &str| json!({ "Effect": "Allow", "Principal": { "AWS": format!("arn:aws:iam::{principal}:root") }, "Action": action, "Resource": "*" });
-                let statements = [statement(ACCOUNT, "kms:*"), statement(AUDITOR, "kms:DescribeKey")];
-                let policy = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
-                next.world.command(Command::PutPolicy { arn: self.our_key()?, policy }).unwrap();
-            }
+            Act::Pass(..) | Act::Resume => return None,
+            Act::Wait | Act::Delay => world.advance_to(self.next_moment(config)?.0),
+            Act::Crash => next.lose_process(),
             Act::Rebuild => {
-                self.key.status.as_ref()?;
-                let mut key = (*self.key).clone();
-                (key.status, key.metadata.finalizers) = (None, None);
-                bump(&mut key);
-                (next.key, next.process) = (Arc::new(key), Process::default());
-                next.ghost.right_looks.clear();
+                let mut old = (**self.key.as_ref()?).clone();
+                old.status.as_ref()?;
+                (old.status, old.metadata.finalizers) = (None, None);
+                (old.metadata.deletion_timestamp, old.metadata.annotations) = (None, None);
+                bump(&mut old);
+                next.key = Some(Arc::new(old));
+                next.lose_process();
                 next.ghost.rebuilt = true;
             }
             Act::Edit => {
-                if self.key.metadata.generation != Some(1) {
+                let mut edited = (**self.key.as_ref()?).clone();
+                if edited.spec.key.description.is_some() {
                     return None;
                 }
-                let mut key = (*self.key).clone();
-                key.spec.key.description = Some("another".to_owned());
-                key.metadata.generation = Some(2);
-                bump(&mut key);
-                next.key = Arc::new(key);
+                edited.spec.key.description = Some("another".to_owned());
+                edited.metadata.generation = edited.metadata.generation.map(|n| n + 1);
+                bump(&mut edited);
+                *key = Some(Arc::new(edited));
             }
-            Act::Unregister => {
-                self.world.true_registration(ORGANIZATION, KIND, REGIONS[1])?;
-                next.world.edit_astra_org(ORGANIZATION, |org| org.forget_registration(KIND, REGIONS[1]));
-            }
+            Act::Delete(Who::Key) => *key = users::delete(key, self.now(), ghost)?,
+            Act::Delete(Who::Cluster) => *cluster = users::delete(cluster, self.now(), ghost)?,
+            Act::Confirm(Who::Key) => *key = users::confirm(key, world, ghost)?,
+            Act::Confirm(Who::Cluster) => *cluster = users::confirm(cluster, world, ghost)?,
+            Act::Unconfirm(Who::Key) => *key = users::unconfirm(key, ghost)?,
+            Act::Unconfirm(Who::Cluster) => *cluster = users::unconfirm(cluster, ghost)?,
+            Act::Switch(Who::Key) => *key = users::switch(key)?,
+            Act::Switch(Who::Cluster) => *cluster = users::switch(cluster)?,
+            Act::TakeOut(Who::Key) => *key = users::take_out(key)?,
+            Act::TakeOut(Who::Cluster) => *cluster = users::take_out(cluster)?,
+            Act::Apply(Who::Key) => *key = users::apply(key, &config.scene, ghost)?,
+            Act::Apply(Who::Cluster) => *cluster = users::apply(cluster, &config.scene, ghost)?,
+            other => admin::act(other, world, ghost)?,
         }
         Some(next)
     }
 
-    /// The key of the primary region.
-    fn our_key(&self) -> Option<String> {
-        self.world.true_alias(ACCOUNT, REGIONS[0], ALIAS).map(ToOwned::to_owned)
+    fn lose_process(&mut self) {
+        self.process = Process::default();
+        // One that was deposed is another process.
+        self.stopped = self.stopped.take().filter(|stopped| stopped.deposed);
+        self.ghost.right_looks.clear();
     }
 
     /// The next moment at which anything can be decided differently than now.
     fn next_moment(&self, config: &Config) -> Option<Moment> {
         let settings = &config.settings;
         let mut all = self.process.moments(settings);
-        for region in self.key.status.iter().flat_map(|s| &s.regions) {
-            let at = |time: &cmk_operator::api::condition::Time| Moment(time.0.as_millisecond());
+        let at = |time: &cmk_operator::api::condition::Time| Moment(time.0.as_millisecond());
+        for region in self.key.iter().flat_map(|key| &key.status).flat_map(|status| &status.regions) {
             all.extend(region.creation.as_ref().map(|c| at(&c.started_at) + settings.create_settle));
             all.extend(region.registration.as_ref().map(|r| at(&r.started_at) + settings.deploy_settle));
         }
-        if let Some(creation) = self.cluster.status.as_ref().and_then(|s| s.creation.as_ref()) {
-            all.push(Moment(creation.started_at.0.as_millisecond()) + settings.deploy_settle);
-        }
+        let creation = self.cluster.as_ref().and_then(|cluster| cluster.status.as_ref()?.creation.as_ref());
+        all.extend(creation.map(|creation| at(&creation.started_at) + settings.deploy_settle));
         for database in self.world.true_databases(ORGANIZATION) {
             all.push(Moment(database.created_at_ms + LAG));
+            all.extend(database.terminated_ms.map(|(_, over)| Moment(over)));
             all.extend(database.datacenters.iter().map(|d| Moment(d.ready_at_ms)));
+            all.extend(database.datacenters.iter().filter_map(|d| d.terminated_at_ms).map(Moment));
+        }
+        if let Some(stopped) = &self.stopped {
+            all.push(Moment(stopped.began.0 + FENCE));
         }
         if config.index == Index::Late {
             let unclaimed =
@@ -236,7 +267,8 @@ impl Node {
     }
 
     fn key_is_unrecorded(&self, arn: &str) -> bool {
-        !self.key.status.iter().flat_map(|s| &s.regions).any(|r| r.key_arn.as_deref() == Some(arn))
+        let mut shown = self.key.iter().flat_map(|key| &key.status).flat_map(|status| &status.regions);
+        !shown.any(|r| r.key_arn.as_deref() == Some(arn))
     }
 
     /// Everything that can go wrong next, as far as a menu has it.
@@ -244,11 +276,16 @@ impl Node {
         let mut all = Vec::new();
         let could_be_stale = |age: i64| self.world.changed_after(self.world.now_ms() - age);
         let (stale_just, stale_far) = (could_be_stale(1), could_be_stale(LAG));
+        let of_passes =
+            menu.lost || menu.refused || menu.stale || menu.ledger || menu.crash || menu.replicas || menu.stops;
         for who in [Who::Key, Who::Cluster] {
-            let (_, report) = self.pass(who, Disturbance::Nothing, config);
-            for (n, (_, access)) in report.calls.iter().enumerate() {
+            let Some((_, report)) = of_passes.then(|| self.pass(who, Disturbance::Nothing, true, config)).flatten()
+            else {
+                continue;
+            };
+            for (n, (name, access)) in report.calls.iter().enumerate() {
                 let mut call = |wanted: bool, trouble: Trouble| {
-                    if wanted {
+                    if wanted && name.starts_with(menu.calls) {
                         all.push(Act::Pass(who, Disturbance::Call(u8::try_from(n).unwrap(), trouble)));
                     }
                 };
@@ -279,6 +316,8 @@ impl Node {
                 effect(menu.crash, Disturbance::Dies(n));
                 effect(menu.replicas, Disturbance::Overtaken(n));
                 effect(menu.replicas, Disturbance::Frozen(n));
+                effect(menu.stops && self.stopped.is_none(), Disturbance::Stops(n));
+                effect(menu.stops && self.stopped.is_none(), Disturbance::Flies(n));
             }
         }
         if menu.crash {
@@ -287,14 +326,28 @@ impl Node {
         if menu.delay {
             all.push(Act::Delay);
         }
-        if menu.people {
-            all.extend([Act::Disable, Act::Doom, Act::Strip, Act::Rebuild, Act::Edit]);
-        }
-        if menu.support {
-            all.push(Act::Unregister);
-        }
+        all.extend(menu.acts);
         all
     }
+}
+
+/// The clouds after a pass, and what was seen of it from outside.
+fn watched(lab: &Lab<'_>) -> (World, Report) {
+    let counts = lock(&lab.counts).clone();
+    let mut world = lab.clouds.world().clone();
+    let calls = world.log().iter().map(|entry| (entry.operation.clone(), entry.access)).collect();
+    world.clear_log();
+    world.clear_faults();
+    world.record(false);
+    let report = Report {
+        calls,
+        effects: counts.effects,
+        object_writes: counts.object_writes,
+        wrote: counts.outside > 0 || counts.status_writes > 0,
+        sites: counts.sites,
+        violation: None,
+    };
+    (world, report)
 }
 
 fn fault(trouble: Trouble) -> Fault {
@@ -311,46 +364,4 @@ fn fault(trouble: Trouble) -> Fault {
         Trouble::StaleJust => Fault::StaleRead { ms: 1 },
         Trouble::StaleFar => Fault::StaleRead { ms: LAG },
     }
-}
-
-fn print_object<K: Kind>(object: &K, print: &mut Print) {
-    print.write_i64(object.meta().generation.unwrap_or_default());
-    print.write_usize(object.meta().finalizers.as_ref().map_or(0, Vec::len));
-    let Some(status) = object.status() else { return print.write_u8(0) };
-    print.write_i64(K::observed_generation(status).unwrap_or_default());
-    for condition in K::conditions(status) {
-        (&condition.status, &condition.reason, condition.observed_generation).hash(print);
-    }
-    print_memory(&K::remember(Some(status)), print);
-}
-
-fn print_memory(memory: &Memory, print: &mut Print) {
-    let Memory {
-        version: _,
-        was_ready,
-        unseen_since,
-        regions,
-        database,
-        deploying,
-        claims,
-        deletion,
-        looks: _,
-        looked: _,
-        recent: _,
-        policy_writes: _,
-    } = memory;
-    was_ready.hash(print);
-    unseen_since.is_some().hash(print);
-    for (name, region) in regions {
-        name.as_str().hash(print);
-        region.key.is_some().hash(print);
-        region.creating.hash(print);
-        region.registering.hash(print);
-        region.registered.hash(print);
-        (&region.key_state, &region.policy_hash, &region.principals).hash(print);
-        (&region.deployment, region.gate_was_open, &region.removal).hash(print);
-    }
-    (claims, deletion).hash(print);
-    database.hash(print);
-    deploying.hash(print);
 }

@@ -1,6 +1,6 @@
 //! One pass, put together as `controller::pass` does it: remember, look, decide, check, act, render, write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +15,21 @@ use cmk_operator::domain::memory::Memory;
 use cmk_operator::domain::moment::{Moment, Span};
 use cmk_operator::domain::observed::{Depth, KeyState, Observed, RegionSeen};
 use cmk_operator::domain::reading::Reading;
-use cmk_operator::execute::{Hands, execute};
-use cmk_operator::observe::observe;
+use cmk_operator::execute::{Hands, Witness, execute};
+use cmk_operator::observe::{Credentials, observe};
 use cmk_operator::plan::Pass;
+use cmk_operator::plan::step::{Site, Step};
+use cmk_operator::ports::Authority;
 use futures::FutureExt;
 
 use super::act::{Disturbance, Who};
 use super::lab::{Lab, Passing, lock};
 use super::ledger::{Held, Shelf};
+use super::memo::Decision;
 use super::print::Print;
 use super::scene::{credentials, installation, vendor};
+use super::stopped::{Snapshot, Stopped};
+use super::users::{self, Used};
 use super::wire::Wire;
 
 /// What a process remembers of the two objects, and loses when it dies.
@@ -33,8 +38,9 @@ pub(crate) struct Process {
     notes: [Noted; 2],
 }
 
+/// What a process remembers of one object.
 #[derive(Clone, Debug, Default)]
-struct Noted {
+pub(crate) struct Noted {
     note: Note,
     /// The look that is due, where it is not a look at everything.
     due: Option<(Moment, Depth)>,
@@ -49,6 +55,28 @@ pub(crate) struct Tape {
     pub(crate) observed: Option<Observed>,
     /// Whether something changed or was hidden behind its back, so that it cannot be held to the truth of the moment.
     pub(crate) disturbed: bool,
+    /// Whether the effect that it makes now was on its way before.
+    pub(crate) flies: bool,
+    /// What it read of the objects.
+    pub(crate) read: Read,
+}
+
+/// What a pass read of the objects, as it truly was.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Read {
+    /// Whether its object is being deleted, with what is outside or without.
+    pub(crate) deleting: bool,
+    pub(crate) tears_down: bool,
+    /// The regions that its object declares.
+    pub(crate) regions: BTreeSet<String>,
+    /// The keys that the key's status recorded.
+    pub(crate) recorded: BTreeSet<String>,
+    /// What the user had confirmed.
+    pub(crate) confirmed: BTreeSet<String>,
+    /// The regions of the key that a cluster used, or wanted to.
+    pub(crate) used: BTreeSet<String>,
+    /// The regions whose key was being torn down, or was not declared by any key.
+    pub(crate) torn: BTreeSet<String>,
 }
 
 impl Process {
@@ -125,23 +153,86 @@ pub(crate) fn run(lab: &Lab<'_>, who: Who, process: &mut Process, replica: &str)
     dead
 }
 
+/// Lets a stopped pass go on. What its process then remembers of the object.
+pub(crate) fn resume(lab: &Lab<'_>, stopped: &Stopped) -> Noted {
+    let mut going = stopped.clone();
+    match &stopped.object {
+        Snapshot::Key(key) => act(lab, key.clone(), &mut going),
+        Snapshot::Cluster(cluster) => act(lab, cluster.clone(), &mut going),
+    };
+    going.noted
+}
+
+impl Process {
+    /// Puts in place what it remembers of an object after a pass that had stopped.
+    pub(crate) fn remember(&mut self, who: Who, noted: Noted) {
+        self.notes[who as usize] = noted;
+    }
+}
+
 /// A kind, and what its object declares.
-trait Declares: Held {
+trait Declares: Held + Used {
     fn desired(&self, lab: &Lab<'_>) -> Desired;
 }
 
 impl Declares for CustomerKey {
-    fn desired(&self, _: &Lab<'_>) -> Desired {
-        Desired::Key(parse::customer_key(self, &installation()).unwrap())
+    fn desired(&self, lab: &Lab<'_>) -> Desired {
+        let mut key = parse::customer_key(self, &installation()).unwrap();
+        key.capabilities.registration_is_final = lab.config.scene.registration_is_final;
+        // As `controller::dereference` lists them: only where something may be torn down.
+        let declared = |name: &str| self.spec.regions.iter().any(|region| region.name == name);
+        let left = self.status.iter().flat_map(|status| &status.regions).any(|region| !declared(&region.name));
+        if left || (key.object.deleting && self.tears_down()) {
+            key.users =
+                Reading::Present(lab.cluster().iter().filter_map(|cluster| parse::user(cluster, self)).collect());
+        }
+        Desired::Key(key)
     }
 }
 
 impl Declares for EncryptedCluster {
     fn desired(&self, lab: &Lab<'_>) -> Desired {
-        let key = lab.key();
-        let allowed = allows(&key, "team", &BTreeMap::new());
-        let linked = LinkedKey { key: parse::customer_key(&key, &installation()).unwrap(), allowed };
-        Desired::Cluster(parse::encrypted_cluster(self, Reading::Present(linked)).unwrap())
+        let linked = match lab.key() {
+            Some(key) => {
+                let allowed = allows(&key, "team", &BTreeMap::new());
+                let mut key = parse::customer_key(&key, &installation()).unwrap();
+                key.capabilities.registration_is_final = lab.config.scene.registration_is_final;
+                Reading::Present(LinkedKey { key, allowed })
+            }
+            None => Reading::Absent,
+        };
+        Desired::Cluster(parse::encrypted_cluster(self, linked).unwrap())
+    }
+}
+
+fn credentials_for(desired: &Desired) -> Credentials {
+    if desired.key().is_some() { credentials() } else { Credentials::default() }
+}
+
+/// What is true of the objects while a pass reads them.
+fn read<K: Used>(lab: &Lab<'_>, object: &K) -> Read {
+    let (key, cluster) = lab.objects();
+    let owned = |regions: Vec<&str>| regions.into_iter().map(ToOwned::to_owned).collect::<BTreeSet<_>>();
+    let user = key.as_ref().zip(cluster.as_ref()).and_then(|(key, cluster)| parse::user(cluster, key));
+    let declared = key.as_ref().filter(|key| !users::is_deleting(&***key)).map(|key| owned(key.regions()));
+    // One that clusters block was never begun: only a token says that it was.
+    let removals = key.iter().flat_map(|key| key.removals());
+    let begun = removals.filter(|(_, status)| status.confirmation_token.is_some());
+    let leaving: Vec<&str> = begun.map(|(region, _)| region).collect();
+    let torn = |region: &&str| {
+        leaving.contains(region) || !declared.as_ref().is_some_and(|declared| declared.contains(*region))
+    };
+    let confirmed = &lock(&lab.ghost).confirmed[K::WHO as usize];
+    let annotated = users::annotated(object);
+    let shown = key.iter().flat_map(|key| &key.status).flat_map(|status| &status.regions);
+    Read {
+        recorded: shown.filter_map(|region| region.key_arn.clone()).collect(),
+        deleting: users::is_deleting(object),
+        tears_down: object.tears_down(),
+        regions: owned(object.regions()),
+        confirmed: annotated.iter().filter_map(|token| confirmed.get(token).cloned()).collect(),
+        used: user.iter().flat_map(|user| &user.regions).map(ToString::to_string).collect(),
+        torn: super::scene::REGIONS.iter().copied().filter(torn).map(ToOwned::to_owned).collect(),
     }
 }
 
@@ -151,19 +242,30 @@ fn ready<T>(future: impl Future<Output = T>) -> T {
 
 fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
     let now = lab.now();
-    let settings = &lab.config.settings;
     let devices = lab.config.devices.as_ref();
-    let object: Arc<K> = lock(K::slot(lab)).clone();
+    let Some(object) = lock(K::slot(lab)).clone() else {
+        // The process learns that the object is gone, and forgets it.
+        *noted = Noted::default();
+        if K::WHO == Who::Cluster {
+            lock(&lab.ghost).right_looks.clear();
+        }
+        return false;
+    };
+    lock(&lab.tape).read = read(lab, &*object);
     let generation = object.meta().generation.unwrap_or_default();
-    let (desired, credentials) = (object.desired(lab), credentials());
+    let mut desired = object.desired(lab);
 
     let mut memory = K::remember(object.status());
     noted.note.enrich(&mut memory);
-    devices.memory(&mut memory);
-    let settled = object.status().and_then(K::observed_generation) == Some(generation);
+    devices.read(&mut desired, &mut memory);
+    let credentials = credentials_for(&desired);
+    let settled = object.status().and_then(K::observed_generation) == Some(generation) && !desired.object().deleting;
     let depth = noted.note.depth(now, settled);
-    let nonce = format!("{}{replica}", lock(&lab.ghost).intents);
-    let pass = Pass { now, nonce, settings: settings.clone() };
+    let nonce = {
+        let ghost = lock(&lab.ghost);
+        format!("{}.{}{replica}", ghost.intents, ghost.removals)
+    };
+    let pass = Pass { now, nonce, settings: lab.config.settings.clone() };
     let wire = Wire { lab, who: K::WHO };
 
     let mut observed = ready(observe(&wire, &wire, &desired, &credentials, &memory, depth, &pass));
@@ -179,9 +281,46 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
     if K::WHO == Who::Cluster && depth == Depth::Everything {
         count_looks(lab, &observed);
     }
-    lock(&lab.tape).observed = Some(observed.clone());
+    let decision = lab.config.memo.decide(devices, &desired, &observed, &memory, &pass);
+    lock(&lab.tape).observed = Some(observed);
+    let tape = lock(&lab.tape).clone();
+    let mut going = Stopped {
+        who: K::WHO,
+        began: now,
+        at: 0,
+        flies: false,
+        deposed: false,
+        object: K::snapshot(object.clone()),
+        desired: Arc::new(desired),
+        memory: Arc::new(memory),
+        decision,
+        depth,
+        noted: std::mem::take(noted),
+        answers: Vec::new(),
+        tape,
+    };
+    let before = going.noted.clone();
+    lock(&lab.answers).clear();
+    let dead = act(lab, object, &mut going);
+    if let Disturbance::Stops(at) | Disturbance::Flies(at) = lab.disturbance() {
+        // It is not over, and its process remembers nothing of it yet.
+        noted.clone_from(&before);
+        going.noted = before;
+        going.at = at;
+        going.flies = matches!(lab.disturbance(), Disturbance::Flies(_));
+        going.answers = std::mem::take(&mut *lock(&lab.answers));
+        *lock(&lab.stopped) = Some(going);
+    } else {
+        *noted = going.noted;
+    }
+    dead
+}
 
-    let decision = lab.config.memo.decide(&desired, &observed, &memory, &pass);
+/// Acts on a decision, and writes down what came of it. Whether the process died in it.
+fn act<K: Declares>(lab: &Lab<'_>, object: Arc<K>, going: &mut Stopped) -> bool {
+    let Stopped { began: now, desired, memory, decision, depth, noted, .. } = going;
+    let (now, decision): (Moment, Decision) = (*now, decision.clone());
+    let settings = &lab.config.settings;
     let checked = match decision.as_ref() {
         Ok(checked) => checked,
         // A judge has noted it; nothing can be executed that `check` refused.
@@ -191,37 +330,41 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
         }
     };
     let plan = checked.plan();
-
+    let wire = Wire { lab, who: K::WHO };
     let mut shelf = Shelf::new(lab, object);
     let passing = Passing { lab, who: K::WHO };
     let hands = Hands {
         keys: &wire,
         upstream: &wire,
         ledger: &mut shelf,
-        credentials: &credentials,
+        credentials: &credentials_for(desired),
         authority: lab,
         clock: lab,
         witness: &passing,
     };
-    let outcome = ready(execute(hands, &desired, checked));
+    let outcome = ready(execute(hands, desired, checked));
     if lab.is_dead() {
         return true;
     }
-    noted.note.passed(depth, plan, &outcome.done, now, settings);
-    if outcome.over {
+    if outcome.done.contains(&Step::AddFinalizer) {
+        return false;
+    }
+    noted.note.passed(*depth, plan, &outcome.done, now, settings);
+    if outcome.over || outcome.done.contains(&Step::RemoveFinalizer) {
         return false;
     }
     let object = shelf.object().clone();
     let status = if plan.is_unchanged() && outcome.failed.is_empty() {
         None
     } else {
-        K::render(object.status(), &desired, &memory, plan, &outcome, now)
+        K::render(object.status(), desired, memory, plan, &outcome, now)
     };
     if let Some(status) = status.filter(|status| object.status() != Some(status)) {
-        use cmk_operator::execute::Witness;
-        let _ = passing.before(cmk_operator::plan::step::Site::WriteStatus);
+        if !lab.may_act() || passing.before(Site::WriteStatus).is_break() {
+            return false;
+        }
         let written = shelf.write(status);
-        let _ = passing.after(cmk_operator::plan::step::Site::WriteStatus, written.as_ref().err());
+        let _ = passing.after(Site::WriteStatus, written.as_ref().err());
         if lab.is_dead() {
             return true;
         }

@@ -1,7 +1,5 @@
 //! What the model starts from: one key in two regions, one cluster over both, two clouds, small windows.
 
-use std::sync::Arc;
-
 use cmk_operator::api::{CustomerKey, EncryptedCluster};
 use cmk_operator::domain::capabilities::{Cloud, Scope};
 use cmk_operator::domain::id::Name;
@@ -15,6 +13,7 @@ use cmk_operator::sandbox::astra::{DatabaseType, OrgSettings};
 use cmk_operator::sandbox::{self, ACCOUNT, ORGANIZATION, TOKEN, World};
 use serde_json::json;
 
+use super::act::{Act, Who};
 use super::devices::{AllThere, Devices};
 use super::memo::Memo;
 
@@ -33,6 +32,10 @@ pub(crate) const LAG: i64 = 10_000;
 const DEPLOYS_IN: i64 = 5_000;
 /// How long a frozen process sleeps: past every window that it could have opened.
 pub(crate) const FREEZE: i64 = 25_000;
+/// A process that was stopped for this long starts no effect any more, and another replica acts. What was on its way just
+/// then may still arrive, later nothing does: so it shows, even to the slowest read, before anybody stops looking for it.
+/// In the proportions of the real ones: 20 s until the one and 60 s until the other, and 120 s and more to look.
+pub(crate) const FENCE: i64 = 10_000;
 
 /// Whether the tagging index ever shows a new key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +47,7 @@ pub(crate) enum Index {
 }
 
 /// Which faults are chosen from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Menu {
     /// Replies and requests that get lost.
     pub(crate) lost: bool,
@@ -52,48 +55,125 @@ pub(crate) struct Menu {
     pub(crate) refused: bool,
     /// Reads from the past.
     pub(crate) stale: bool,
+    /// Of these three, only those of calls whose name begins so.
+    pub(crate) calls: &'static str,
     /// Failed and lost writes of the object itself.
     pub(crate) ledger: bool,
     /// The end of the process.
     pub(crate) crash: bool,
     /// Another replica that does not know that it must not act, at once or after a long sleep of the first.
     pub(crate) replicas: bool,
+    /// Passes that stop in their midst while everything else goes on, by another replica in the end.
+    pub(crate) stops: bool,
     /// Passes that come late.
     pub(crate) delay: bool,
-    /// What administrators and users do meanwhile.
-    pub(crate) people: bool,
-    /// The cloud's support removes a registration.
-    pub(crate) support: bool,
+    /// What administrators, users and the cloud's support do meanwhile.
+    pub(crate) acts: &'static [Act],
 }
+
+/// What administrators and authors do to a chain that is there to stay.
+pub(crate) const PEOPLE: &[Act] = &[Act::Disable, Act::Doom, Act::Strip, Act::Rebuild, Act::Edit];
+
+/// What administrators do to a key.
+pub(crate) const DRIFT: &[Act] = &[
+    Act::Disable,
+    Act::Doom,
+    Act::Cancel,
+    Act::Strip,
+    Act::Share,
+    Act::Tamper,
+    Act::Unalias,
+    Act::Unrotate,
+    Act::Untag,
+    Act::Hold,
+    Act::Lend,
+];
+
+/// How users end things, and begin them anew.
+pub(crate) const ENDS: &[Act] = &[
+    Act::Delete(Who::Key),
+    Act::Delete(Who::Cluster),
+    Act::Confirm(Who::Key),
+    Act::Confirm(Who::Cluster),
+    Act::Unconfirm(Who::Key),
+    Act::Unconfirm(Who::Cluster),
+    Act::Switch(Who::Key),
+    Act::Switch(Who::Cluster),
+    Act::TakeOut(Who::Key),
+    Act::TakeOut(Who::Cluster),
+    Act::Apply(Who::Key),
+    Act::Apply(Who::Cluster),
+    Act::Withdraw,
+];
 
 impl Menu {
     pub(crate) const NONE: Self = Self {
         lost: false,
         refused: false,
         stale: false,
+        calls: "",
         ledger: false,
         crash: false,
         replicas: false,
+        stops: false,
         delay: false,
-        people: false,
-        support: false,
+        acts: &[],
     };
     pub(crate) const ALL: Self = Self {
         lost: true,
         refused: true,
         stale: true,
+        calls: "",
         ledger: true,
         crash: true,
         replicas: true,
+        stops: false,
         delay: true,
-        people: true,
-        support: false,
+        acts: PEOPLE,
     };
+
+    pub(crate) const fn acts(acts: &'static [Act]) -> Self {
+        Self { acts, ..Self::NONE }
+    }
+}
+
+/// In what state of things an exploration begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Both objects were just applied.
+    Nothing,
+    /// The key is ready, and the cluster was not applied yet.
+    Key,
+    /// Both are ready.
+    Both,
+}
+
+/// What stands in the files that users apply, and what the cloud can do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scene {
+    pub(crate) start: Start,
+    /// Whether the cloud has no call to withdraw a registration.
+    pub(crate) registration_is_final: bool,
+    /// Whether the files ask for what is outside to be torn down with the object.
+    pub(crate) key_ends: bool,
+    pub(crate) cluster_ends: bool,
+}
+
+impl Scene {
+    /// Everything stays.
+    pub(crate) const STAYS: Self =
+        Self { start: Start::Nothing, registration_is_final: true, key_ends: false, cluster_ends: false };
+
+    /// Everything is to go with its object, and registrations can be withdrawn.
+    pub(crate) const fn ends(start: Start) -> Self {
+        Self { start, registration_is_final: false, key_ends: true, cluster_ends: true }
+    }
 }
 
 /// One exploration.
 pub(crate) struct Config {
     pub(crate) settings: Settings,
+    pub(crate) scene: Scene,
     pub(crate) index: Index,
     /// The menu of the first fault of a path, of the second, and so on.
     pub(crate) menus: Vec<Menu>,
@@ -108,8 +188,13 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn new(index: Index, menus: &[Menu]) -> Self {
+        Self::of(Scene::STAYS, index, menus)
+    }
+
+    pub(crate) fn of(scene: Scene, index: Index, menus: &[Menu]) -> Self {
         Self {
             settings: settings(),
+            scene,
             index,
             menus: menus.to_vec(),
             devices: Box::new(AllThere),
@@ -163,7 +248,7 @@ pub(crate) fn world() -> World {
         },
     );
     world.edit_astra_org(ORGANIZATION, |org| {
-        *org.settings_mut() = OrgSettings { deploy_ms: DEPLOYS_IN, ..OrgSettings::default() };
+        *org.settings_mut() = OrgSettings { deploy_ms: DEPLOYS_IN, terminate_ms: DEPLOYS_IN, ..OrgSettings::default() };
     });
     // Somebody else's key, which nobody may touch.
     let foreign = sandbox::kms::CreateKey {
@@ -177,13 +262,16 @@ pub(crate) fn world() -> World {
     world
 }
 
-pub(crate) fn key() -> Arc<CustomerKey> {
+/// The key as it stands in the files.
+pub(crate) fn key(scene: &Scene) -> CustomerKey {
     let regions: Vec<_> = REGIONS.iter().map(|name| json!({ "name": name })).collect();
+    let policy = if scene.key_ends { "ScheduleDeletion" } else { "Retain" };
     let object = json!({
         "apiVersion": "cmk-operator.io/v1alpha1", "kind": "CustomerKey",
         "metadata": { "namespace": "team", "name": "orders", "uid": "k", "generation": 1, "resourceVersion": "1" },
         "spec": {
             "regions": regions,
+            "deletionPolicy": policy,
             "key": { "rotation": { "periodDays": 365 } },
             "aws": { "accountId": ACCOUNT },
             "upstream": { "astra": {
@@ -191,11 +279,13 @@ pub(crate) fn key() -> Arc<CustomerKey> {
             } }
         }
     });
-    Arc::new(serde_json::from_value(object).unwrap())
+    serde_json::from_value(object).unwrap()
 }
 
-pub(crate) fn cluster() -> Arc<EncryptedCluster> {
+/// The cluster as it stands in the files.
+pub(crate) fn cluster(scene: &Scene) -> EncryptedCluster {
     let regions: Vec<_> = REGIONS.iter().map(|name| json!({ "name": name })).collect();
+    let policy = if scene.cluster_ends { "Delete" } else { "Retain" };
     let object = json!({
         "apiVersion": "cmk-operator.io/v1alpha1", "kind": "EncryptedCluster",
         "metadata": { "namespace": "team", "name": "orders", "uid": "c", "generation": 1, "resourceVersion": "1" },
@@ -203,10 +293,11 @@ pub(crate) fn cluster() -> Arc<EncryptedCluster> {
             "customerKeyRef": { "name": "orders" },
             "regions": regions,
             "primaryRegion": REGIONS[0],
+            "deletionPolicy": policy,
             "deployment": { "astra": { "name": DATABASE, "tier": "serverless", "capacityUnits": 1 } }
         }
     });
-    Arc::new(serde_json::from_value(object).unwrap())
+    serde_json::from_value(object).unwrap()
 }
 
 pub(crate) fn credentials() -> Credentials {

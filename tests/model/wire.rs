@@ -14,6 +14,7 @@ use super::act::Who;
 use super::judge::{Event, Sent};
 use super::lab::{Lab, lock};
 use super::scene::Index;
+use super::stopped::Answer;
 
 /// The ports of one pass.
 pub(crate) struct Wire<'l, 'c> {
@@ -27,6 +28,17 @@ impl Wire<'_, '_> {
             Reading::Unknown(Why::Failed(_)) if self.lab.config.devices.failed_read_is_absence() => Reading::Absent,
             other => other,
         }
+    }
+
+    /// Sends a write, unless it was sent before the pass stopped.
+    async fn write(&self, sent: Sent<'_>, call: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
+        if let Some(Answer::Done(known)) = self.lab.known() {
+            return known;
+        }
+        self.send(&sent);
+        let done = call.await;
+        self.lab.answered(|| Answer::Done(done.clone()));
+        done
     }
 
     fn send(&self, sent: &Sent<'_>) {
@@ -55,7 +67,12 @@ impl KeyService for Wire<'_, '_> {
     }
 
     async fn policy(&self, place: &Place, key: &KeyArn) -> Reading<String> {
-        self.read(self.lab.clouds.policy(place, key).await)
+        if let Some(Answer::Policy(known)) = self.lab.known() {
+            return known;
+        }
+        let read = self.read(self.lab.clouds.policy(place, key).await);
+        self.lab.answered(|| Answer::Policy(read.clone()));
+        read
     }
 
     async fn rotation(&self, place: &Place, key: &KeyArn) -> Reading<Rotation> {
@@ -75,16 +92,22 @@ impl KeyService for Wire<'_, '_> {
     }
 
     async fn create_key(&self, place: &Place, key: &NewKey) -> Result<KeyArn, Fault> {
+        if let Some(Answer::Key(known)) = self.lab.known() {
+            return known;
+        }
         self.send(&Sent::CreateKey { region: &place.region, key });
         let created = self.lab.clouds.create_key(place, key).await;
         // It was sent only because the one before had been searched for long enough; now this one is the open question.
         let now = self.lab.clouds.world().now_ms();
-        let mut ghost = lock(&self.lab.ghost);
-        if created.as_ref().is_err_and(|fault| fault.applied == Applied::Perhaps) {
-            ghost.unresolved.insert(place.region.to_string(), now);
-        } else {
-            ghost.unresolved.remove(place.region.as_str());
+        {
+            let mut ghost = lock(&self.lab.ghost);
+            if created.as_ref().is_err_and(|fault| fault.applied == Applied::Perhaps) {
+                ghost.unresolved.insert(place.region.to_string(), now);
+            } else {
+                ghost.unresolved.remove(place.region.as_str());
+            }
         }
+        self.lab.answered(|| Answer::Key(created.clone()));
         created
     }
 
@@ -92,43 +115,43 @@ impl KeyService for Wire<'_, '_> {
         if self.lab.config.devices.ignores_alias() {
             return Ok(());
         }
-        self.send(&Sent::CreateAlias { key });
-        self.lab.clouds.create_alias(place, alias, key).await
+        self.write(Sent::CreateAlias { key }, self.lab.clouds.create_alias(place, alias, key)).await
     }
 
     async fn put_policy(&self, place: &Place, key: &KeyArn, policy: &str) -> Result<(), Fault> {
-        self.send(&Sent::PutPolicy { key, policy });
-        self.lab.clouds.put_policy(place, key, policy).await
+        self.write(Sent::PutPolicy { key, policy }, self.lab.clouds.put_policy(place, key, policy)).await
     }
 
     async fn enable_rotation(&self, place: &Place, key: &KeyArn, period_days: i32) -> Result<(), Fault> {
-        self.send(&Sent::Change { key });
-        self.lab.clouds.enable_rotation(place, key, period_days).await
+        self.write(Sent::Change { key }, self.lab.clouds.enable_rotation(place, key, period_days)).await
     }
 
     async fn describe_as(&self, place: &Place, key: &KeyArn, description: &str) -> Result<(), Fault> {
-        self.send(&Sent::Change { key });
-        self.lab.clouds.describe_as(place, key, description).await
+        self.write(Sent::Change { key }, self.lab.clouds.describe_as(place, key, description)).await
     }
 
     async fn tag(&self, place: &Place, key: &KeyArn, tags: &BTreeMap<String, String>) -> Result<(), Fault> {
-        self.send(&Sent::Change { key });
-        self.lab.clouds.tag(place, key, tags).await
+        self.write(Sent::Change { key }, self.lab.clouds.tag(place, key, tags)).await
     }
 
     async fn cancel_deletion(&self, place: &Place, key: &KeyArn) -> Result<(), Fault> {
-        self.send(&Sent::Change { key });
-        self.lab.clouds.cancel_deletion(place, key).await
+        let done = self.write(Sent::Restore { key }, self.lab.clouds.cancel_deletion(place, key)).await;
+        if !matches!(&done, Err(fault) if fault.applied == Applied::No) {
+            lock(&self.lab.ghost).scheduled.remove(&key.to_string());
+        }
+        done
     }
 
     async fn enable(&self, place: &Place, key: &KeyArn) -> Result<(), Fault> {
-        self.send(&Sent::Change { key });
-        self.lab.clouds.enable(place, key).await
+        self.write(Sent::Change { key }, self.lab.clouds.enable(place, key)).await
     }
 
     async fn schedule_deletion(&self, place: &Place, key: &KeyArn, window_days: i32) -> Result<(), Fault> {
-        self.send(&Sent::Change { key });
-        self.lab.clouds.schedule_deletion(place, key, window_days).await
+        let done = self.write(Sent::Schedule { key }, self.lab.clouds.schedule_deletion(place, key, window_days)).await;
+        if !matches!(&done, Err(fault) if fault.applied == Applied::No) {
+            lock(&self.lab.ghost).scheduled.insert(key.to_string());
+        }
+        done
     }
 }
 
@@ -150,8 +173,7 @@ impl Upstream for Wire<'_, '_> {
     }
 
     async fn register(&self, session: &Session, region: &Region, key: &KeyArn) -> Result<(), Fault> {
-        self.send(&Sent::Register { region, key });
-        self.lab.clouds.register(session, region, key).await
+        self.write(Sent::Register { region, key }, self.lab.clouds.register(session, region, key)).await
     }
 
     async fn database(&self, session: &Session, id: &str) -> Reading<Database> {
@@ -173,8 +195,13 @@ impl Upstream for Wire<'_, '_> {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<String, Fault> {
+        if let Some(Answer::Database(known)) = self.lab.known() {
+            return known;
+        }
         self.send(&Sent::CreateDatabase { region });
-        self.lab.clouds.create_database(session, request, region).await
+        let created = self.lab.clouds.create_database(session, request, region).await;
+        self.lab.answered(|| Answer::Database(created.clone()));
+        created
     }
 
     async fn add_region(
@@ -184,15 +211,14 @@ impl Upstream for Wire<'_, '_> {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<(), Fault> {
-        self.send(&Sent::AddRegion { region });
-        self.lab.clouds.add_region(session, id, request, region).await
+        self.write(Sent::AddRegion { region }, self.lab.clouds.add_region(session, id, request, region)).await
     }
 
     async fn remove_region(&self, session: &Session, id: &str, region: &Region) -> Result<(), Fault> {
-        self.lab.clouds.remove_region(session, id, region).await
+        self.write(Sent::RemoveRegion { id, region }, self.lab.clouds.remove_region(session, id, region)).await
     }
 
     async fn terminate_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
-        self.lab.clouds.terminate_database(session, id).await
+        self.write(Sent::Terminate { id }, self.lab.clouds.terminate_database(session, id)).await
     }
 }

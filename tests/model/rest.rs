@@ -1,0 +1,98 @@
+//! How objects may rest, once nobody breaks anything any more: ready, gone, or waiting for somebody, for a reason that is
+//! true of the world.
+
+use cmk_operator::api::condition::Condition;
+use cmk_operator::api::{CustomerKey, EncryptedCluster};
+use cmk_operator::controller::kind::Kind;
+use cmk_operator::domain::id::tag;
+use cmk_operator::sandbox::{ACCOUNT, ORGANIZATION};
+
+use super::node::Node;
+use super::scene::{ALIAS, KIND};
+use super::users::{self, Used};
+
+/// What is said of the whole.
+fn ready<K: Kind>(object: &K) -> Option<&Condition> {
+    K::conditions(object.status()?).iter().find(|condition| condition.type_ == "Ready")
+}
+
+fn is_ready<K: Kind>(object: &K) -> bool {
+    let ready = ready(object).filter(|ready| ready.status == "True" && ready.reason == "AsDeclared");
+    ready.is_some_and(|ready| ready.observed_generation == object.meta().generation)
+}
+
+fn is_not_ready_because<K: Kind>(object: &K, reason: &str) -> bool {
+    ready(object).is_some_and(|ready| ready.status == "False" && ready.reason == reason)
+}
+
+impl Node {
+    /// Whether both objects may stay as they are.
+    pub(crate) fn rests(&self) -> bool {
+        self.key.as_deref().is_none_or(|key| self.key_rests(key))
+            && self.cluster.as_deref().is_none_or(|cluster| self.cluster_rests(cluster))
+    }
+
+    fn key_rests(&self, key: &CustomerKey) -> bool {
+        if users::is_deleting(key) {
+            return is_blocked(key);
+        }
+        if is_ready(key) {
+            return true;
+        }
+        let removal_waits = key.removals().iter().any(|(_, status)| !status.blocked_by.is_empty());
+        let lost = key.regions().iter().any(|region| self.registration_is_lost(region));
+        (removal_waits && (is_not_ready_because(key, "DeletionBlocked") || is_not_ready_because(key, "RegionInUse")))
+            || (lost && is_not_ready_because(key, "RegistrationLost"))
+    }
+
+    /// The key was registered and is no more.
+    fn registration_is_lost(&self, region: &str) -> bool {
+        let arn = self.world.true_alias(ACCOUNT, region, ALIAS);
+        let registered = self.world.true_registration(ORGANIZATION, KIND, region);
+        arn.is_some_and(|arn| self.ghost.registered.contains(arn)) && registered.is_none()
+    }
+
+    fn cluster_rests(&self, cluster: &EncryptedCluster) -> bool {
+        if users::is_deleting(cluster) {
+            return is_blocked(cluster);
+        }
+        let Some(key) = self.key.as_deref() else {
+            return !is_ready(cluster);
+        };
+        if is_ready(cluster) {
+            return true;
+        }
+        let now = self.world.now_ms();
+        let recorded = cluster.status.as_ref().and_then(|status| status.upstream_id.as_ref());
+        let databases = self.world.true_databases(ORGANIZATION);
+        // One that is noted on the key as this cluster's is found again.
+        let noted = |id: &String| {
+            self.world
+                .true_keys()
+                .any(|key| key.tags.iter().any(|(name, value)| name.starts_with(tag::DATABASE_PREFIX) && value == id))
+        };
+        let another =
+            databases.iter().any(|d| Some(&d.id) != recorded && d.status(now) != "TERMINATED" && !noted(&d.id));
+        let gone = recorded.is_some_and(|id| databases.iter().any(|d| d.id == *id && d.terminated_ms.is_some()));
+        // A region of it was taken away, or taken away and put back into the spec.
+        let removed = databases.iter().filter(|d| Some(&d.id) == recorded).any(|d| {
+            let of_region =
+                |region: &&str| d.datacenters.iter().any(|dc| dc.region == **region && dc.terminated_at_ms.is_some());
+            cluster.regions().iter().any(of_region)
+        });
+        let removal_waits = cluster.removals().iter().any(|(_, status)| !status.blocked_by.is_empty());
+        let key_fails = users::is_deleting(key)
+            || !is_ready(key)
+            || cluster.regions().iter().any(|region| !key.regions().contains(region));
+        key_fails
+            || (another && is_not_ready_because(cluster, "DatabaseConflict"))
+            || ((gone || removed) && is_not_ready_because(cluster, "DatabaseGone"))
+            || (removal_waits && is_not_ready_because(cluster, "DeletionBlocked"))
+    }
+}
+
+/// An object that goes rests only while something blocks that, and says what.
+fn is_blocked<K: Used>(object: &K) -> bool {
+    let says = object.deletion().is_some_and(|status| !status.blocked_by.is_empty());
+    object.tears_down() && says && is_not_ready_because(object, "DeletionBlocked")
+}
