@@ -129,6 +129,10 @@ impl<P: Upstream> Upstream for ReadOnly<P> {
         self.0.databases_named(session, name).await
     }
 
+    async fn databases(&self, session: &Session) -> Reading<Vec<Database>> {
+        self.0.databases(session).await
+    }
+
     async fn create_database(&self, _: &Session, request: &DatabaseRequest, _: &Region) -> Result<String, Fault> {
         refused("create a database", &request.name)
     }

@@ -326,6 +326,14 @@ impl Upstream for Imagined {
         Reading::Present(named.map(|(_, database)| database.clone()).collect())
     }
 
+    async fn databases(&self, session: &Session) -> Reading<Vec<Database>> {
+        let inner = self.lock();
+        let of_scope = inner.databases.values().filter(|(scope, database)| {
+            *scope == session.scope.id && database.state != DatabaseState::Terminated
+        });
+        Reading::Present(of_scope.map(|(_, database)| database.clone()).collect())
+    }
+
     async fn create_database(
         &self,
         session: &Session,
