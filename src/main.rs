@@ -272,13 +272,18 @@ fn reasons() -> Result<ExitCode, Failure> {
 async fn sandbox(options: &cmk_operator::cli::Sandbox) -> Result<ExitCode, Failure> {
     use cmk_operator::sandbox::astra::OrgSettings;
     use cmk_operator::sandbox::http::{Options, serve};
-    use cmk_operator::sandbox::{Command, ORGANIZATION};
+    use cmk_operator::sandbox::{Command, ORGANIZATION, SINGLESTORE_ORGANIZATION, singlestore};
     use tokio::io::AsyncReadExt;
 
     let running = serve(Options::default()).await?;
     if let Some(time) = options.deploy_time {
         let settings = OrgSettings { deploy_ms: time.0, ..OrgSettings::default() };
         let command = Command::SetOrgSettings { org: ORGANIZATION.to_owned(), settings };
+        running.shared.with(|world| world.command(command))?;
+        let times = ["deploy_ms", "workspace_ms", "replicate_ms", "failover_ms"];
+        let settings = times.into_iter().map(|name| (name.to_owned(), time.0.into())).collect();
+        let org = SINGLESTORE_ORGANIZATION.to_owned();
+        let command = Command::Singlestore(singlestore::Command::PatchSettings { org, settings });
         running.shared.with(|world| world.command(command))?;
     }
     let line = serde_json::to_string(&running.addresses)?;

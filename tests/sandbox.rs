@@ -17,6 +17,14 @@ mod lag;
 mod names;
 #[path = "sandbox/policy.rs"]
 mod policy;
+#[path = "sandbox/singlestore.rs"]
+mod singlestore;
+#[path = "sandbox/singlestore_keys.rs"]
+mod singlestore_keys;
+#[path = "sandbox/singlestore_replication.rs"]
+mod singlestore_replication;
+#[path = "sandbox/singlestore_wire.rs"]
+mod singlestore_wire;
 #[path = "sandbox/wire.rs"]
 mod wire;
 

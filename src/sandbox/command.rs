@@ -221,6 +221,8 @@ pub enum Command {
         /// Token.
         token: String,
     },
+    /// Something about `SingleStore`.
+    Singlestore(super::singlestore::Command),
 }
 
 fn principal(arn: &str) -> Result<(&str, &str), String> {
@@ -229,7 +231,7 @@ fn principal(arn: &str) -> Result<(&str, &str), String> {
 }
 
 /// A value with some of its fields replaced.
-fn patched<T: Serialize + DeserializeOwned>(current: &T, patch: Map<String, Value>) -> Result<T, String> {
+pub(super) fn patched<T: Serialize + DeserializeOwned>(current: &T, patch: Map<String, Value>) -> Result<T, String> {
     let mut value = serde_json::to_value(current).map_err(|e| e.to_string())?;
     for (name, new) in patch {
         value[name] = new;
@@ -281,6 +283,7 @@ impl World {
             Command::SetDenied { principal, action, denied } => {
                 Arc::make_mut(&mut self.iam).set_denied(&principal, &action, denied);
             }
+            Command::Singlestore(command) => return self.singlestore_command(command),
             other => return self.astra_command(other),
         }
         Ok(())

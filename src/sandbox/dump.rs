@@ -26,9 +26,12 @@ impl World {
             self.astra.iter().map(|(id, org)| (id.clone(), self.dump_org(org.get()))).collect();
         let principals: Vec<String> =
             self.iam.accounts().values().flat_map(|all| all.values().map(|p| p.arn.clone())).collect();
+        let singlestore = &self.singlestore.orgs;
+        let singlestore: Map<String, Value> =
+            singlestore.iter().map(|(id, org)| (id.clone(), self.dump_singlestore(org.get()))).collect();
         json!({
             "now_ms": self.now_ms, "settings": self.settings, "keys": keys, "aliases": aliases,
-            "principals": principals, "astra": orgs
+            "principals": principals, "astra": orgs, "singlestore": singlestore
         })
     }
 

@@ -7,7 +7,8 @@ use serde::Serialize;
 pub struct ServiceError {
     /// HTTP status of the answer.
     pub status: u16,
-    /// AWS: the error code (`NotFoundException`). Astra: the number under `ID`, as text.
+    /// AWS: the error code (`NotFoundException`). Astra: the number under `ID`, as text. `SingleStore`: the status, or
+    /// `html` for a page.
     pub code: String,
     /// Text for a human; never secret.
     pub message: String,

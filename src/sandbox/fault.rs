@@ -16,7 +16,7 @@ pub enum Access {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
-    /// `kms:CreateKey`, `astra:CreateDatabase`; a trailing `*` matches any rest (`kms:*`, `*`).
+    /// `kms:CreateKey`, `astra:CreateDatabase`, `singlestore:CreateWorkspaceGroup`; a trailing `*` matches any rest (`kms:*`, `*`).
     pub operation: String,
     /// Only reads or only writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ pub struct Match {
     /// Only this region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Only this AWS account or Astra organization.
+    /// Only this AWS account, or this organization of a database cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// Only calls whose resource (as the caller wrote it) contains this text.
@@ -49,7 +49,7 @@ pub enum Fault {
     Error {
         /// HTTP status.
         status: u16,
-        /// AWS error code, or the number under `ID` for Astra.
+        /// AWS error code; the number under `ID` for Astra; `html` for a page from something in front of `SingleStore`.
         code: String,
         /// Text of the answer.
         #[serde(default)]
@@ -68,7 +68,7 @@ pub enum Fault {
     },
     /// The service's own throttling answer; nothing is applied.
     Throttle {
-        /// Astra only: the `Retry-After` header in seconds (1 when absent).
+        /// The `Retry-After` header in seconds; when absent, Astra sends 1 and `SingleStore` none. Not for AWS.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after_s: Option<u32>,
     },

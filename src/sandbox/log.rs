@@ -13,13 +13,13 @@ pub struct Entry {
     pub seq: u64,
     /// Simulated time, ms since the epoch.
     pub at_ms: i64,
-    /// `kms`, `sts`, `tagging` or `astra`.
+    /// `kms`, `sts`, `tagging`, `astra` or `singlestore`.
     pub service: String,
     /// With the service in front: `kms:CreateKey`.
     pub operation: String,
-    /// AWS account or Astra organization of the caller; empty when not authenticated.
+    /// AWS account, or organization of the caller at a database cloud; empty when not authenticated.
     pub account: String,
-    /// Principal of the caller: an IAM ARN, or empty for Astra (tokens are secret).
+    /// Principal of the caller: an IAM ARN, or empty for a database cloud (tokens are secret).
     pub principal: String,
     /// Region of the endpoint or of the request; empty where there is none.
     pub region: String,

@@ -1,7 +1,7 @@
 //! The sandbox: AWS and the database clouds, simulated, with their awkward sides.
 //!
 //! One [`World`] holds everything. All semantics are its typed, synchronous methods ([`World::kms`],
-//! [`World::sts`], [`World::tagging`], [`World::astra`]); the HTTP front ([`http::serve`]) and the in-process
+//! [`World::sts`], [`World::tagging`], [`World::astra`], [`World::singlestore`]); the HTTP front ([`http::serve`]) and the in-process
 //! fakes only call them. The world is deterministic and can be cloned, compared and hashed, so a model checker
 //! can hold it as a part of its state. Time passes only when told to.
 
@@ -21,6 +21,7 @@ mod ports;
 mod quota;
 mod scene;
 mod settings;
+pub mod singlestore;
 mod sts;
 mod tagging;
 mod versioned;
@@ -35,7 +36,9 @@ pub use log::Entry;
 pub use oracle::TrueKey;
 pub use ports::Clouds;
 pub use quota::Quotas;
-pub use scene::{ACCESS_KEY, ACCOUNT, ORGANIZATION, REGIONS, TOKEN, provider_account};
+pub use scene::{
+    ACCESS_KEY, ACCOUNT, ORGANIZATION, REGIONS, SINGLESTORE_API_KEY, SINGLESTORE_ORGANIZATION, TOKEN, provider_account,
+};
 pub use settings::Settings;
 pub use sts::{AssumeRole, CallerIdentity};
 pub use tagging::{GetResources, ResourcePage, ResourceTag, TagFilter, TaggedResource};

@@ -69,6 +69,7 @@ impl World {
     pub fn changed_after(&self, at_ms: i64) -> bool {
         self.kms.values().any(|home| home.changed_after(at_ms))
             || self.astra.values().any(|org| org.changed_after(at_ms))
+            || self.singlestore.orgs.values().any(|org| org.changed_after(at_ms))
     }
 
     /// Hashes what calls can see and change: keys, aliases, registrations and databases, with what they were lately. Of
@@ -88,5 +89,6 @@ impl World {
     pub fn forget_before(&mut self, at_ms: i64) {
         self.kms.values_mut().for_each(|home| home.forget_before(at_ms));
         self.astra.values_mut().for_each(|org| org.forget_before(at_ms));
+        self.singlestore.orgs.values_mut().for_each(|org| org.forget_before(at_ms));
     }
 }

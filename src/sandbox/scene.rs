@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::astra::{AstraRegion, OrgSettings};
 use super::iam::Identity;
+use super::ident::uuid;
 use super::settings::Settings;
+use super::singlestore::{self, OfferedRegion, Role};
 use super::world::World;
 
 /// The AWS account of the default world.
@@ -18,6 +20,36 @@ pub const TOKEN: &str = "AstraCS:sandbox:token";
 /// The regions that it may use.
 pub const REGIONS: [&str; 6] = ["us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-central-1", "ap-southeast-1"];
 
+/// The `SingleStore` organization of the default world.
+pub const SINGLESTORE_ORGANIZATION: &str = "51e5704e-0000-4000-8000-000000000001";
+/// An API key of that organization's owner.
+pub const SINGLESTORE_API_KEY: &str = "singlestore-sandbox-api-key";
+
+/// What `SingleStore` calls the regions. A region of another cloud has the name of one of AWS.
+const DISPLAY: [(&str, &str, &str); 7] = [
+    ("AWS", "us-east-1", "US East 1 (N. Virginia)"),
+    ("AWS", "us-east-2", "US East 2 (Ohio)"),
+    ("AWS", "us-west-2", "US West 2 (Oregon)"),
+    ("AWS", "eu-west-1", "Europe West 1 (Ireland)"),
+    ("AWS", "eu-central-1", "Europe Central 1 (Frankfurt)"),
+    ("AWS", "ap-southeast-1", "Asia Pacific Southeast 1 (Singapore)"),
+    ("GCP", "europe-west1", "Europe West 1 (Ireland)"),
+];
+
+fn singlestore_regions() -> BTreeMap<String, OfferedRegion> {
+    let offered = |(n, (provider, name, display)): (u64, &(&str, &str, &str))| {
+        let region = OfferedRegion {
+            id: uuid(0, "singlestore-region", n),
+            provider: (*provider).to_owned(),
+            display: (*display).to_owned(),
+            key_account: format!("9100000000{n:02}"),
+            outbound_account: format!("9200000000{n:02}"),
+        };
+        ((*name).to_owned(), region)
+    };
+    (0..).zip(&DISPLAY).map(offered).collect()
+}
+
 /// The vendor's AWS account in a region of the default world, the same for both types of databases.
 pub fn provider_account(region: &str) -> String {
     let n = REGIONS.iter().position(|r| *r == region).unwrap_or(REGIONS.len());
@@ -25,7 +57,7 @@ pub fn provider_account(region: &str) -> String {
 }
 
 impl World {
-    /// One AWS account and one Astra organization, with nothing made yet.
+    /// One AWS account and one organization at each database cloud, with nothing made yet.
     pub fn sandbox(now_ms: i64, settings: Settings) -> Self {
         let mut world = Self::empty(now_ms, settings);
         world.add_access_key(ACCESS_KEY, Identity::of_account(ACCOUNT));
@@ -38,6 +70,9 @@ impl World {
         let regions: BTreeMap<_, _> = REGIONS.iter().map(region).collect();
         world.add_astra_org(ORGANIZATION, regions, OrgSettings::default());
         world.set_astra_token(TOKEN, ORGANIZATION, None);
+        let settings = singlestore::OrgSettings::default();
+        world.add_singlestore_org(SINGLESTORE_ORGANIZATION, singlestore_regions(), settings);
+        world.set_singlestore_key(SINGLESTORE_API_KEY, SINGLESTORE_ORGANIZATION, Role::Owner);
         world
     }
 }

@@ -21,6 +21,7 @@ pub(super) enum Service {
     Sts,
     Tagging,
     Astra,
+    SingleStore,
 }
 
 impl Service {
@@ -30,6 +31,7 @@ impl Service {
             Self::Sts => "sts",
             Self::Tagging => "tagging",
             Self::Astra => "astra",
+            Self::SingleStore => "singlestore",
         }
     }
 }
@@ -89,6 +91,7 @@ pub struct World {
     /// organization id -> registrations and databases
     pub(super) astra: BTreeMap<String, Versioned<Org>>,
     pub(super) tokens: Arc<BTreeMap<String, super::astra::Token>>,
+    pub(super) singlestore: super::singlestore::SingleStoreCloud,
     faults: Faults,
     buckets: Buckets,
     log: Log,
@@ -107,6 +110,7 @@ impl World {
             kms: BTreeMap::new(),
             astra: BTreeMap::new(),
             tokens: Arc::new(BTreeMap::new()),
+            singlestore: super::singlestore::SingleStoreCloud::default(),
             faults: Faults::default(),
             buckets: Buckets::default(),
             log: Log::default(),
@@ -213,10 +217,9 @@ impl World {
     /// How long states are kept for stale reads.
     pub(super) fn keep_ms(&self) -> i64 {
         let s = &self.settings;
-        [s.kms_read_lag_ms, s.astra_read_lag_ms, s.tag_index_lag_ms, s.history_ms, self.faults.longest_stale_ms()]
-            .into_iter()
-            .max()
-            .unwrap_or(0)
+        let lags =
+            [s.kms_read_lag_ms, s.astra_read_lag_ms, s.singlestore_read_lag_ms, s.tag_index_lag_ms, s.history_ms];
+        lags.into_iter().max().unwrap_or(0).max(self.faults.longest_stale_ms())
     }
 
     /// Marks the present call in the log if the lockout check was bypassed.
@@ -324,6 +327,7 @@ impl World {
         let lag = match call.service {
             Service::Kms => self.settings.kms_read_lag_ms,
             Service::Astra => self.settings.astra_read_lag_ms,
+            Service::SingleStore => self.settings.singlestore_read_lag_ms,
             Service::Sts | Service::Tagging => 0,
         };
         if lag <= 0 {
@@ -335,7 +339,7 @@ impl World {
 
     /// Quotas and identity policies, for the AWS services.
     fn admit(&mut self, call: &Call) -> Result<(), ServiceError> {
-        if call.service == Service::Astra {
+        if matches!(call.service, Service::Astra | Service::SingleStore) {
             return Ok(());
         }
         let (settings, now_ms) = (&self.settings, self.now_ms);
@@ -370,6 +374,8 @@ fn throttled(service: Service, retry_after_s: Option<u32>) -> ServiceError {
             retry_after_s: Some(retry_after_s.unwrap_or(1)),
             ..ServiceError::new(429, "429", "too many requests")
         },
+        // Whether the vendor says when to come back is not documented.
+        Service::SingleStore => ServiceError { retry_after_s, ..ServiceError::new(429, "429", "Too many requests") },
     }
 }
 
@@ -379,6 +385,7 @@ fn internal(service: Service) -> ServiceError {
         Service::Tagging => ServiceError::new(500, "InternalServiceException", "Internal service error"),
         Service::Sts => ServiceError::new(500, "InternalFailure", "Internal failure"),
         Service::Astra => ServiceError::new(500, "500", "internal server error"),
+        Service::SingleStore => ServiceError::new(500, "500", "Internal server error"),
     }
 }
 

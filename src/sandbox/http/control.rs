@@ -9,6 +9,7 @@
 //! | `GET /log?after=SEQ`, `DELETE /log` | | the calls, oldest first |
 //! | `GET /state` | | everything there is, see `World::dump` |
 //! | `POST /world` | a [`Command`]: `{"disable_key":{"arn":"arn:..."}}`, `{"patch_settings":{"kms_read_lag_ms":3000}}` | |
+//! | `POST /singlestore/portal` | a [`Portal`]: `{"security_tab":{"org":"...","group":"..."}}` | what a human sees |
 
 use axum::extract::Query;
 use axum::http::request::Parts;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use super::{Reply, Shared, respond};
 use crate::sandbox::command::Command;
 use crate::sandbox::fault::Rule;
+use crate::sandbox::singlestore::portal::Portal;
 
 /// Body of `POST /clock`.
 #[derive(Deserialize)]
@@ -39,7 +41,8 @@ struct From {
 }
 
 /// What there is, for those who ask for something else.
-const CALLS: &str = "GET POST DELETE /faults, GET POST /clock, GET DELETE /log, GET /state, POST /world";
+const CALLS: &str = "GET POST DELETE /faults, GET POST /clock, GET DELETE /log, GET /state, POST /world, \
+     POST /singlestore/portal";
 
 pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
     let (status, value) = match route(shared, parts, body) {
@@ -86,6 +89,10 @@ fn route(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<Value, (u16, Str
             let command: Command = serde_json::from_slice(body).map_err(bad)?;
             shared.with(|w| w.command(command)).map_err(|text| (404, text))?;
             json!({})
+        }
+        ("POST", "/singlestore/portal") => {
+            let act: Portal = serde_json::from_slice(body).map_err(bad)?;
+            shared.with(|w| w.singlestore_portal(&act)).map_err(|text| (400, text))?
         }
         (method, path) => {
             return Err((404, format!("no such control call: {method} {path}; there are {CALLS}")));

@@ -1,4 +1,4 @@
-//! The world served over HTTP on loopback: one address for all of AWS, one for Astra, one to control it.
+//! The world served over HTTP on loopback: one address for all of AWS, one for each database cloud, one to control it.
 
 mod astra;
 mod aws;
@@ -6,6 +6,7 @@ mod aws_kms;
 mod aws_sts;
 mod control;
 mod cut;
+mod singlestore;
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,6 +39,8 @@ pub struct Options {
     pub aws_port: u16,
     /// Port of the Astra address; 0: a free one.
     pub astra_port: u16,
+    /// Port of the `SingleStore` address; 0: a free one.
+    pub singlestore_port: u16,
     /// Port of the control address; 0: a free one.
     pub control_port: u16,
 }
@@ -49,6 +52,8 @@ pub struct Addresses {
     pub aws: String,
     /// Base URL of the `DevOps` API.
     pub astra: String,
+    /// Base URL of `SingleStore`'s Management API.
+    pub singlestore: String,
     /// Control address.
     pub control: String,
 }
@@ -165,11 +170,14 @@ pub async fn serve(options: Options) -> io::Result<Running> {
     let (stop, stopped) = watch::channel(false);
     let aws = TcpListener::bind(("127.0.0.1", options.aws_port)).await?;
     let astra = TcpListener::bind(("127.0.0.1", options.astra_port)).await?;
+    let singlestore = TcpListener::bind(("127.0.0.1", options.singlestore_port)).await?;
     let control = TcpListener::bind(("127.0.0.1", options.control_port)).await?;
     let url = |listener: &TcpListener| listener.local_addr().map(|a: SocketAddr| format!("http://{a}"));
-    let addresses = Addresses { aws: url(&aws)?, astra: url(&astra)?, control: url(&control)? };
+    let addresses =
+        Addresses { aws: url(&aws)?, astra: url(&astra)?, singlestore: url(&singlestore)?, control: url(&control)? };
     let state = |kind| Front { shared: shared.clone(), kind };
-    let tasks = [(aws, Kind::Aws), (astra, Kind::Astra), (control, Kind::Control)]
+    let fronts = [(aws, Kind::Aws), (astra, Kind::Astra), (singlestore, Kind::SingleStore), (control, Kind::Control)];
+    let tasks = fronts
         .into_iter()
         .map(|(listener, kind)| tokio::spawn(listen(listener, state(kind), stopped.clone())))
         .collect();
@@ -180,6 +188,7 @@ pub async fn serve(options: Options) -> io::Result<Running> {
 enum Kind {
     Aws,
     Astra,
+    SingleStore,
     Control,
 }
 
@@ -231,20 +240,31 @@ async fn handle(State(front): State<Front>, ConnectInfo(cut): ConnectInfo<Cut>, 
     let reply = match front.kind {
         Kind::Aws => aws::answer(&front.shared, &parts, &body),
         Kind::Astra => astra::answer(&front.shared, &parts, &body),
+        Kind::SingleStore => singlestore::answer(&front.shared, &parts, &body),
         Kind::Control => control::answer(&front.shared, &parts, &body),
     };
     if !reply.travel.delay.is_zero() {
         tokio::time::sleep(reply.travel.delay).await;
     }
     if let Some(response) = reply.response.as_ref().filter(|_| reply.travel.partial) {
-        // The head is a little under 200 bytes: this breaks off in the body, or in the head if there is no body.
+        // In the body, or in the head if there is no body.
         let body = response.body().size_hint().lower();
-        cut.after(if body == 0 { 20 } else { 200 + body / 2 });
+        cut.after(if body == 0 { 20 } else { head_size(response, body) + body / 2 });
     }
     reply.response.unwrap_or_else(|| {
         cut.cut();
         Response::default()
     })
+}
+
+/// The bytes of a reply before its body, with the two headers that the server adds.
+fn head_size(response: &Response<Body>, body: u64) -> u64 {
+    let reason = response.status().canonical_reason().unwrap_or_default();
+    let first = "HTTP/1.1 200 \r\n".len() + reason.len();
+    let headers: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let date = "date: Thu, 01 Jan 1970 00:00:00 GMT\r\n".len();
+    let length = "content-length: \r\n\r\n".len() + body.to_string().len();
+    u64::try_from(first + headers + date + length).unwrap_or(u64::MAX / 2)
 }
 
 /// A response, or a plain 500 if it can't be built.
