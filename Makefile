@@ -2,8 +2,11 @@
 
 CONTROLPLANE := target/controlplane/controlplane
 WITNESS := target/witness/venv
-# The vendor's own spec of Astra's API; it is not part of this project.
+# The vendors' own specs of their APIs; they are not part of this project.
 ASTRA_SPEC ?= ../shared/specs/astra.yaml
+SINGLESTORE_SPEC ?= ../shared/specs/singlestore.yaml
+# Pairs of a table in tests/witness and the spec that it is compared with.
+SPEC_CHECKS ?= astra-contract.yaml=$(ASTRA_SPEC) singlestore-contract.yaml=$(SINGLESTORE_SPEC)
 
 .PHONY: demo test model mutants controlplane crds docs lint deny witness witness-venv witness-pins spec-check
 
@@ -26,7 +29,7 @@ mutants: witness-venv
 controlplane:
 	tests/controlplane/build.sh $(CONTROLPLANE)
 
-# The simulated clouds against simulators of AWS that others wrote, and against the vendor's own client. About a minute.
+# The simulated clouds against simulators of AWS that others wrote, and against the vendors' own clients. About a minute.
 witness: witness-venv
 	cargo test --locked --features sandbox --test witness -- --nocapture
 
@@ -39,9 +42,11 @@ witness-pins:
 	cd tests/witness && uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
 	  --no-annotate --no-emit-index-url requirements.in -o requirements.txt
 
-# For those who have the vendor's spec: compares tests/witness/astra-contract.yaml with it.
+# For those who have the vendors' specs: compares the contract tables in tests/witness with them.
 spec-check: witness-venv
-	$(WITNESS)/bin/python tests/witness/spec_check.py $(ASTRA_SPEC)
+	@for pair in $(SPEC_CHECKS); do \
+	  $(WITNESS)/bin/python tests/witness/spec_check.py "$${pair#*=}" "tests/witness/$${pair%%=*}" || exit 1; \
+	done
 
 # The CRDs are generated from src/api, and copied into the chart; a test fails when the files are stale.
 crds:

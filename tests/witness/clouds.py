@@ -103,6 +103,7 @@ class Sandbox(Cloud):
             raise SystemExit(f"the sandbox did not start:\n{self.log.read_text()}")
         addresses = json.loads(line)
         self.aws, self.astra, self.control = (addresses[n] for n in ("aws", "astra", "control"))
+        self.singlestore = addresses["singlestore"]
         # Quotas are ours alone, and the sequences run as fast as they can.
         ask(f"{self.control}/world", {"patch_settings": {"quotas": "off"}})
 

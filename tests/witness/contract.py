@@ -1,6 +1,6 @@
-"""The contract table of Astra's DevOps API, and the check of recorded traffic against it.
+"""The contract table of a cloud's API, and the check of recorded traffic against it.
 
-Usage: contract.py [--whole] FILE...      FILE: what record.py wrote
+Usage: contract.py [--whole] [--table TABLE] FILE...      FILE: what record.py wrote; TABLE: Astra's if absent
 --whole: every call that the table says our client sends has to be there.
 """
 
@@ -35,10 +35,13 @@ SCALARS = {
     "number": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),
     "boolean": lambda v: isinstance(v, bool),
 }
-IN_A_FIELD = {"type", "required", "values", "at_least", "at_most", "not_in_spec"}
+IN_A_FIELD = {
+    *("type", "required", "values", "at_least", "at_most", "may_be_null"),
+    *("not_in_spec", "not_in_spec_values"),
+}
 IN_A_CALL = {
     *("method", "path", "source", "sent", "query", "body", "answers", "headers", "errors"),
-    *("not_in_spec", "left_out"),
+    *("not_in_spec", "left_out", "left_out_of_answers", "body_not_in_spec"),
 }
 
 
@@ -47,7 +50,9 @@ class Table:
 
     def __init__(self, path=TABLE):
         raw = yaml.safe_load(Path(path).read_text())
-        self.types, self.calls = raw["types"], {}
+        self.path, self.types, self.calls = Path(path), raw["types"], {}
+        # Without a body that anybody describes, an error is whatever it is.
+        self.errors_are_text = raw.get("errors_are") == "text"
         for name, call in raw["calls"].items():
             if "like" in call:
                 call = {**raw["calls"][call.pop("like")], **call}
@@ -77,6 +82,8 @@ class Table:
     def check(self, value, kind, at):
         """What is wrong with a value."""
         shape, inner, options = self.resolved(kind)
+        if value is None and options.get("may_be_null"):
+            return []
         if shape == "list":
             if not isinstance(value, list):
                 return [f"{at} is not a list: {value!r}"]
@@ -142,6 +149,8 @@ class Table:
     def answer(self, call, one):
         status, text = one["status"], one["answered"]
         if status in call["errors"]:
+            if self.errors_are_text:
+                return [] if text else [f"answer {status} says nothing"]
             return self.check(json.loads(text or "null"), "error", f"answer {status}")
         if status not in call["answers"]:
             return [f"the status {status} is not one of {[*call['answers'], *call['errors']]}"]
@@ -154,9 +163,9 @@ class Table:
         return problems + self.check(json.loads(text or "null"), kind, f"answer {status}")
 
 
-def judge(exchanges, whole):
+def judge(exchanges, whole, path=TABLE):
     """The number of calls seen by name, and everything that is wrong."""
-    table, seen, problems = Table(), {}, []
+    table, seen, problems = Table(path), {}, []
     for one in exchanges:
         name, wrong = table.exchange(one)
         seen[name] = seen.get(name, 0) + 1
@@ -172,10 +181,11 @@ def judge(exchanges, whole):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("files", nargs="+", type=Path)
     options = parser.parse_args()
     lines = [line for file in options.files for line in file.read_text().splitlines()]
-    seen, problems = judge([json.loads(line) for line in lines], options.whole)
+    seen, problems = judge([json.loads(line) for line in lines], options.whole, options.table)
     for name, count in sorted(seen.items(), key=str):
         print(f"{count:5} {name}")
     if problems:

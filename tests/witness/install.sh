@@ -12,7 +12,7 @@ command -v "$python" >/dev/null || { echo "$python is missing: the witnesses nee
 if cmp -s "$pins" "$venv/installed.txt" && "$venv/bin/python" -c '' 2>/dev/null; then
   exit 0
 fi
-echo "Installing the witnesses (moto, ministack, boto3, astrapy) into $venv: about a minute, this time only." >&2
+echo "Installing the witnesses (moto, ministack, boto3, astrapy, singlestoredb) into $venv: about a minute, this time only." >&2
 rm -rf "$venv"
 "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$pins"

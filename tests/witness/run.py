@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import astrapy  # noqa: E402
+import singlestoredb  # noqa: E402
 
 import clouds  # noqa: E402
 import compare  # noqa: E402
@@ -24,6 +25,7 @@ import contract  # noqa: E402
 import generate  # noqa: E402
 import record  # noqa: E402
 import sequence  # noqa: E402
+import singlestore_client  # noqa: E402
 import vendor_client  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -51,17 +53,23 @@ class Aside(threading.Thread):
         return self.value
 
 
-def vendors_client(stack, directory, binary):
-    """The vendor's own client on a sandbox of its own; what went over the wire keeps to the contract."""
-    sandbox = stack.enter_context(clouds.Sandbox(directory, binary, "astra"))
-    file = Path(directory) / "astra.jsonl"
-    with record.Recorder(sandbox.astra, file) as recorder:
-        vendor_client.check(sandbox, recorder.address)
+# cloud -> its own client
+VENDORS = {"astra": (vendor_client, astrapy), "singlestore": (singlestore_client, singlestoredb)}
+
+
+def vendors_client(stack, directory, binary, cloud):
+    """A vendor's own client on a sandbox of its own; what went over the wire keeps to the contract."""
+    checks, client = VENDORS[cloud]
+    sandbox = stack.enter_context(clouds.Sandbox(directory, binary, cloud))
+    file = Path(directory) / f"{cloud}.jsonl"
+    with record.Recorder(getattr(sandbox, cloud), file) as recorder:
+        checks.check(sandbox, recorder.address)
     exchanges = [json.loads(line) for line in file.read_text().splitlines()]
-    seen, problems = contract.judge(exchanges, whole=False)
+    seen, problems = contract.judge(exchanges, whole=False, path=HERE / f"{cloud}-contract.yaml")
+    name = f"{client.__name__} {client.__version__}"
     if problems:
-        raise SystemExit("\n".join(["what astrapy and the sandbox say is not in the contract:", *problems]))
-    return f"astrapy {astrapy.__version__}: {len(exchanges)} exchanges of {len(seen)} calls, all in the contract"
+        raise SystemExit("\n".join([f"what {name} and the sandbox say is not in the contract:", *problems]))
+    return f"{name}: {len(exchanges)} exchanges of {len(seen)} calls, all in the contract"
 
 
 def all_outcomes(running, sequences):
@@ -126,9 +134,11 @@ def main():
         running = [clouds.Sandbox(directory, options.binary), clouds.Moto(directory), clouds.Ministack(directory)]
         for cloud in running:
             stack.enter_context(cloud)
-        vendor = Aside(lambda: vendors_client(stack, directory, options.binary))
+        vendors = [
+            Aside(lambda cloud=cloud: vendors_client(stack, directory, options.binary, cloud)) for cloud in VENDORS
+        ]
         results = all_outcomes(running, sequences)
-        vendor_says = vendor.result()
+        vendors_say = [vendor.result() for vendor in vendors]
     if options.show:
         for n, s in enumerate(sequences):
             print(s["name"])
@@ -143,7 +153,7 @@ def main():
         f"with ministack {compared['ministack']}; {len(entries)} known differences; "
         f"{time.monotonic() - began:.0f} s"
     )
-    print(vendor_says)
+    print(*vendors_say, sep="\n")
     if complaints and not options.only:
         print("\n".join(complaints), file=sys.stderr)
         raise SystemExit(f"{len(complaints)} complaints: see tests/witness/README.md for what to do")

@@ -75,6 +75,47 @@ class TheContract(unittest.TestCase):
         self.assertTrue(any("and did: all keys" in p for p in problems), problems)
 
 
+GROUP = "7d6b3a5a-0000-4000-8000-d454af4c785b"
+
+
+class SingleStoresContract(unittest.TestCase):
+    def setUp(self):
+        self.table = contract.Table(contract.TABLE.with_name("singlestore-contract.yaml"))
+
+    def create(self, **changes):
+        body = {"name": "g", "firewallRanges": [], "provider": "AWS", "regionName": "us-east-1", **changes}
+        answered = json.dumps({"workspaceGroupID": GROUP, "adminPassword": "secret"})
+        return exchange("POST", "/v1/workspaceGroups", 200, answered, json.dumps(body))
+
+    def test_what_keeps_to_it(self):
+        group = f"/v1/workspaceGroups/{GROUP}"
+        for one in [
+            self.create(),
+            self.create(regionID=None, dataBucketKMSKeyID=None),
+            self.create(dataBucketKMSKeyID=ARN, backupBucketKMSKeyID=ARN),
+            exchange("POST", f"{group}/storage/DR/setup", 200, "", json.dumps({"regionID": GROUP, "databaseNames": []})),
+            exchange("DELETE", f"{group}?force=true", 200, json.dumps({"workspaceGroupID": GROUP})),
+            exchange("GET", group, 404, "no such group"),
+            exchange("GET", group, 429, "<html>too many</html>"),
+        ]:
+            self.assertEqual(self.table.exchange(one)[1], [], one)
+
+    def test_what_does_not(self):
+        group = f"/v1/workspaceGroups/{GROUP}"
+        key = json.dumps({"dataBucketKMSKeyID": ARN})
+        for wrong, one in [
+            ("says nothing", exchange("GET", group, 404, "")),
+            ("the status 409", exchange("GET", group, 409, "conflict")),
+            ("is not of type arn", self.create(dataBucketKMSKeyID="key")),
+            ("is not of type string", self.create(name=None)),
+            ("nobody knows", exchange("PATCH", group, 200, json.dumps({"workspaceGroupID": GROUP}), key)),
+            ("has a body", exchange("PATCH", f"{group}/storage/DR/failover", 200, "{}")),
+            ("no such call", exchange("POST", f"{group}/storage/DR/failover", 200, "")),
+        ]:
+            problems = self.table.exchange(one)[1]
+            self.assertTrue(any(wrong in p for p in problems), (wrong, one, problems))
+
+
 class TheSpec(unittest.TestCase):
     """The comparison with a spec, on a small one."""
 
@@ -105,6 +146,29 @@ class TheSpec(unittest.TestCase):
             problems = self.problems(call, operation)
             self.assertTrue(any(wrong in p for p in problems), (wrong, problems))
         self.assertTrue(self.problems(ours, self.answer(good), path="/y"))
+
+    def test_what_is_excused_has_to_be_so(self):
+        answer = self.answer({"properties": {}, "type": "object"})
+        body = {**answer, "requestBody": {"content": {"application/json": {"schema": {}}}}}
+        enum = self.answer({"type": "string", "enum": ["a"]})
+        lacking = self.answer({"properties": {}, "type": "object", "required": ["b"]})
+        ours, letter = {"answers": {200: {"object": {}}}}, {"type": "string", "values": ["a", "b"]}
+        newer = {**ours, "body": {"object": {}}, "body_not_in_spec": "why"}
+        for call, operation in [
+            (newer, answer),
+            ({**ours, "query": {"q": {"type": "string", "not_in_spec": "why"}}}, answer),
+            ({"answers": {200: {**letter, "not_in_spec_values": "why"}}}, enum),
+            ({**ours, "left_out_of_answers": ["b"]}, lacking),
+        ]:
+            self.assertEqual(self.problems(call, operation), [], call)
+        for wrong, call, operation in [
+            ("the spec has a body, although", newer, body),
+            ("the query has q", {**ours, "query": {"q": {"type": "string"}}}, answer),
+            ("the value b", {"answers": {200: letter}}, enum),
+            ("requires it", ours, lacking),
+        ]:
+            problems = self.problems(call, operation)
+            self.assertTrue(any(wrong in p for p in problems), (wrong, problems))
 
 
 class TheComparison(unittest.TestCase):
