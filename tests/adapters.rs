@@ -11,4 +11,7 @@ mod adapters {
     mod aws_roles;
     mod aws_search;
     mod server;
+    #[cfg(feature = "sandbox")]
+    mod singlestore;
+    mod singlestore_faults;
 }

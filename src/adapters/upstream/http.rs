@@ -25,8 +25,9 @@ use crate::ports::Credentials;
 /// How much of an answer that says no is kept.
 const KEPT: usize = 4096;
 
-/// A request. It is a POST if it has a body.
+/// A request.
 pub(super) struct Request<'a> {
+    method: Method,
     /// The operation in the vendor's words, with no id in it.
     pub(super) operation: &'static str,
     /// What it is done to.
@@ -39,12 +40,17 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     /// A request that only looks.
     pub(super) fn get(operation: &'static str, target: &'a str, path: String) -> Self {
-        Self { operation, target, path, body: None }
+        Self { method: Method::GET, operation, target, path, body: None }
     }
 
     /// A request that changes something.
     pub(super) fn post(operation: &'static str, target: &'a str, path: String, body: Value) -> Self {
-        Self { operation, target, path, body: Some(body) }
+        Self { method: Method::POST, operation, target, path, body: Some(body) }
+    }
+
+    /// A request that ends something.
+    pub(super) fn delete(operation: &'static str, target: &'a str, path: String) -> Self {
+        Self { method: Method::DELETE, operation, target, path, body: None }
     }
 }
 
@@ -116,8 +122,8 @@ impl Http {
     }
 
     async fn exchange(&self, token: &str, credentials: &Credentials, request: Request<'_>) -> Result<Reply, Refusal> {
-        let Request { operation, target, path, body } = request;
-        let writes = body.is_some();
+        let Request { method, operation, target, path, body } = request;
+        let writes = method != Method::GET;
         let refusal = |status: Option<u16>, class: FaultClass, cause: Cause, perhaps: bool, message: &str| {
             let mut fault = Fault::new(class, operation, target, redacted(message, credentials)).because(cause);
             if perhaps && writes {
@@ -137,7 +143,6 @@ impl Http {
             return Err(refusal(None, FaultClass::Refused, Cause::Credentials, false, message));
         };
         bearer.set_sensitive(true);
-        let method = if writes { Method::POST } else { Method::GET };
         let call = self.client.request(method, format!("{}{path}", self.base));
         let mut call = call.header(AUTHORIZATION, bearer).header("accept", "application/json");
         if let Some(body) = &body {
@@ -171,6 +176,11 @@ impl Http {
 }
 
 impl Reply {
+    /// Whether a page came, as something between us and the cloud sends it, in place of an answer.
+    pub(super) fn is_page(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<")
+    }
+
     /// The body as what it should be.
     pub(super) fn parse<T: DeserializeOwned>(
         &self,
@@ -220,7 +230,8 @@ async fn read(mut response: Response, cap: usize) -> Result<Body, reqwest::Error
     Ok(Body { bytes, cut: false })
 }
 
-/// The reason in the body of a refusal: the messages of `{"errors":[{"ID":1,"message":"..."}]}`, or the text as it is.
+/// The reason in the body of a refusal: the messages of `{"errors":[{"ID":1,"message":"..."}]}`, the title of a page, or
+/// the text as it is.
 fn reason(body: &[u8]) -> String {
     let said = serde_json::from_slice::<Value>(body).ok().and_then(|body| {
         let errors = body.get("errors")?.as_array()?.iter().filter_map(one_error).collect::<Vec<_>>();
@@ -228,9 +239,16 @@ fn reason(body: &[u8]) -> String {
     });
     said.unwrap_or_else(|| {
         let text = String::from_utf8_lossy(body);
-        let text = text.trim();
+        let text = title(text.trim()).unwrap_or(text.trim());
         if text.is_empty() { "no reason given".to_owned() } else { text.to_owned() }
     })
+}
+
+/// The title of a page: the rest of it is for browsers.
+fn title(text: &str) -> Option<&str> {
+    let (_, rest) = text.starts_with('<').then_some(text)?.split_once("<title>")?;
+    let (title, _) = rest.split_once("</title>")?;
+    Some(title.trim()).filter(|title| !title.is_empty())
 }
 
 /// The vendor's schema spells the number `ID` in one place and `id` in another.

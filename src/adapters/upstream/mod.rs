@@ -3,6 +3,8 @@
 mod astra;
 mod astra_wire;
 mod http;
+pub mod singlestore;
+mod singlestore_wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ use crate::ports::{Session, Upstream};
 pub struct Options {
     /// The base of Astra's API.
     pub astra_endpoint: String,
+    /// The base of `SingleStore`'s Management API.
+    pub singlestore_endpoint: String,
     /// Time for a connection to be made.
     pub connect_timeout: Duration,
     /// Time for a call.
@@ -38,6 +42,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             astra_endpoint: "https://api.astra.datastax.com".to_owned(),
+            singlestore_endpoint: "https://api.singlestore.com".to_owned(),
             connect_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(30),
             body_cap: 8 << 20,
