@@ -83,13 +83,13 @@ fn named(database: &Database) -> String {
 
 fn message(region: &Region, found: &Unprotected) -> String {
     let Unprotected { count, sample } = found;
-    let (are, they, them) = match count {
+    let (are, so_they, object) = match count {
         1 => ("database is", "it is", "it"),
         _ => ("databases are", "they are", "them"),
     };
     let names = sample.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     let more = if *count as usize > NAMED { ", and others that status names" } else { "" };
     format!(
-        "{count} {are} older than the registration of the key of {region}, so {they} not encrypted with it: {names}{more}. To have {them} encrypted, create anew and move the data."
+        "{count} {are} older than the registration of the key of {region}, so {so_they} not encrypted with it: {names}{more}. To have {object} encrypted, create anew and move the data."
     )
 }
