@@ -45,7 +45,7 @@ async fn main() -> ExitCode {
         Command::Run(options) => operate(&options).await,
         Command::Crds(options) => crds(options.dir.as_deref()),
         Command::Reasons => reasons(),
-        Command::Plan(options) => plan(&options).await,
+        Command::Plan(options) => Box::pin(plan(&options)).await,
         Command::Why(options) => why(&options).await,
         Command::IamPolicy(options) => iam_policy(&options),
         #[cfg(feature = "sandbox")]
@@ -178,7 +178,7 @@ async fn plan(options: &Plan) -> Result<ExitCode, Failure> {
     let report = if !manifests.refused.is_empty() {
         Report { refused: manifests.refused, ignored: manifests.ignored, ..Report::default() }
     } else if options.live {
-        look(options, settings).await?.plan(&mut manifests).await?
+        Box::pin(look(options, settings).await?.plan(&mut manifests)).await?
     } else {
         rehearsal::rehearse(&manifests, &options.installation, &settings).await?
     };

@@ -18,6 +18,9 @@
     clippy::print_stdout,
     clippy::struct_excessive_bools,
     clippy::unused_self,
+    clippy::trivially_copy_pass_by_ref,
+    clippy::ref_option,
+    clippy::unnecessary_wraps,
     reason = "a failed test should stop at the place, and say what it saw"
 )]
 

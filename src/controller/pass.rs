@@ -1,6 +1,5 @@
 //! One pass over one object: the same phases for both kinds.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -15,13 +14,14 @@ use crate::controller::dereference::Dereferenced;
 use crate::controller::events;
 use crate::controller::kind::Kind;
 use crate::controller::ledger::KubeLedger;
+use crate::controller::pace::{jitter, lasting, observed_calls};
 use crate::controller::queue::{Lane, Next};
 use crate::domain::condition::{ConditionType, Reason, Standing, Truth};
 use crate::domain::desired::Desired;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::memory::{MEMORY_VERSION, Memory, RegionMemory};
 use crate::domain::moment::{Moment, Span};
-use crate::domain::observed::{Depth, Observed};
+use crate::domain::observed::Depth;
 use crate::execute::{Hands, Outcome, execute};
 use crate::observe::observe;
 use crate::plan::check::check;
@@ -460,15 +460,6 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
     }
 }
 
-/// The class of a fault as pauses are chosen by it: what the plan has given up to come by itself waits for a human.
-fn lasting(plan: &Plan, step: &Step, fault: &Fault) -> FaultClass {
-    let given_up = |f: &Finding| f.reason == Reason::PrincipalMissing && f.region.as_ref() == step.region();
-    if fault.class == FaultClass::Settling && plan.findings.iter().any(given_up) {
-        return FaultClass::Refused;
-    }
-    fault.class
-}
-
 fn metrics_object<K: Kind>(name: &ObjectName) -> Object {
     Object { kind: K::KIND, namespace: name.0.clone(), name: name.1.clone() }
 }
@@ -483,24 +474,4 @@ fn seen<K: Kind>(object: &K) -> (String, u64) {
     let mut hasher = DefaultHasher::new();
     K::remember(object.status()).hash(&mut hasher);
     (object.resource_version().unwrap_or_default(), hasher.finish())
-}
-
-/// A fraction that is the same for the same object, so that looks at many objects spread evenly.
-fn jitter(name: &ObjectName) -> f64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    let thousandths = u16::try_from(hasher.finish() % 1000).unwrap_or_default();
-    f64::from(thousandths) / 1000.0
-}
-
-/// How many outside calls a pass made at least, for the budget of an object in a lasting error.
-fn observed_calls(observed: &Observed) -> u32 {
-    let per_region = match observed.depth {
-        Depth::State => 1,
-        Depth::Policy => 2,
-        Depth::Everything => 7,
-    };
-    let regions: BTreeMap<_, _> = observed.regions.iter().collect();
-    2 + per_region * u32::try_from(regions.len()).unwrap_or(u32::MAX)
 }

@@ -121,9 +121,8 @@ pub async fn run<A: KeyService + 'static, U: Upstream + 'static>(
     let (release, released) = watch::channel(false);
     let election = elector.map(|elector| tokio::spawn(elector.run(until(released))));
 
-    let reporter = Reporter { controller: "cmk-operator".to_owned(), instance: None };
     let context = Context {
-        recorder: Recorder::new(parts.client.clone(), reporter),
+        recorder: Recorder::new(parts.client.clone(), reporter()),
         client: parts.client,
         keys: parts.keys,
         upstream: parts.upstream,
@@ -291,6 +290,10 @@ async fn lead(leadership: &Leadership, readiness: &Readiness, listings: &[String
 
 async fn until(mut flag: watch::Receiver<bool>) {
     let _ = flag.wait_for(|set| *set).await;
+}
+
+fn reporter() -> Reporter {
+    Reporter { controller: "cmk-operator".to_owned(), instance: None }
 }
 
 /// Waits until both CRDs are served with at least the schema that this binary knows.

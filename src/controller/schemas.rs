@@ -72,15 +72,12 @@ impl Schemas {
             },
         };
         if before.as_ref() != Some(&trouble) {
-            match &trouble {
-                Some(trouble) => {
-                    warn!(trouble, "waiting for the CRDs; nothing is done meanwhile");
-                    self.readiness.missing(NAME, trouble.as_str());
-                }
-                None => {
-                    info!("the CRDs are served");
-                    self.readiness.met(NAME);
-                }
+            if let Some(trouble) = &trouble {
+                warn!(trouble, "waiting for the CRDs; nothing is done meanwhile");
+                self.readiness.missing(NAME, trouble.as_str());
+            } else {
+                info!("the CRDs are served");
+                self.readiness.met(NAME);
             }
         }
         let current = trouble.is_none();

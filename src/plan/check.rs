@@ -11,7 +11,7 @@ use crate::domain::memory::{Memory, Subject};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, KeyFacts, KeyState, Observed, RegionSeen};
 use crate::domain::policy::canonical::canonical_set;
-use crate::domain::policy::{Grant, KeyAccount, Ownership, PolicyDocument, holds};
+use crate::domain::policy::{Effect, Grant, KeyAccount, Ownership, PolicyDocument, Statement, holds};
 use crate::domain::reading::Reading;
 
 use super::removal_check::Removal;
@@ -97,34 +97,7 @@ impl Scene<'_> {
             Step::EnableRotation { region, key, .. }
             | Step::UpdateDescription { region, key, .. }
             | Step::Tag { region, key, .. } => self.is_the_key(region, key),
-            Step::Register { region, key, not_after } => {
-                require(
-                    before.iter().any(|s| matches!(s, Step::RecordRegistrationIntent { region: r, .. } if r == region)),
-                    "a key is registered only after the intent was written down",
-                )?;
-                self.is_the_key(region, key)?;
-                self.key_is_enabled(region, key)?;
-                require(
-                    self.observed.regions.get(region).is_some_and(|seen| seen.registration.is_absent()),
-                    "a key is registered only where a read of this pass said that there is none",
-                )?;
-                let rivals = &self.key()?.rivals;
-                require(
-                    !rivals.unknown && !rivals.older.contains_key(region),
-                    "a registration that an older object claims, or may claim, is not made",
-                )?;
-                self.policy_holds(region)?;
-                self.in_scope()?;
-                self.in_time(*not_after, self.observed.at)?;
-                self.settled(
-                    self.memory.regions.get(region).and_then(|r| r.registering),
-                    self.pass.settings.deploy_settle,
-                )?;
-                require(
-                    !self.key()?.capabilities.registration_is_final || self.looked_enough(region),
-                    "a final registration is made only after enough equal looks",
-                )
-            }
+            Step::Register { region, key, not_after } => self.may_register(region, key, *not_after, before),
             Step::CreateDatabase { region, not_after, .. } => {
                 require(self.memory.database.is_none(), "a database is created only when none is recorded")?;
                 require(
@@ -204,6 +177,32 @@ impl Scene<'_> {
         Ok(())
     }
 
+    fn may_register(&self, region: &Region, key: &KeyArn, not_after: Moment, before: &[Step]) -> Rule {
+        require(
+            before.iter().any(|s| matches!(s, Step::RecordRegistrationIntent { region: r, .. } if r == region)),
+            "a key is registered only after the intent was written down",
+        )?;
+        self.is_the_key(region, key)?;
+        self.key_is_enabled(region, key)?;
+        require(
+            self.observed.regions.get(region).is_some_and(|seen| seen.registration.is_absent()),
+            "a key is registered only where a read of this pass said that there is none",
+        )?;
+        let rivals = &self.key()?.rivals;
+        require(
+            !rivals.unknown && !rivals.older.contains_key(region),
+            "a registration that an older object claims, or may claim, is not made",
+        )?;
+        self.policy_holds(region)?;
+        self.in_scope()?;
+        self.in_time(not_after, self.observed.at)?;
+        self.settled(self.memory.regions.get(region).and_then(|r| r.registering), self.pass.settings.deploy_settle)?;
+        require(
+            !self.key()?.capabilities.registration_is_final || self.looked_enough(region),
+            "a final registration is made only after enough equal looks",
+        )
+    }
+
     fn key(&self) -> Result<&DesiredKey, &'static str> {
         self.desired.key().ok_or("nothing outside without a key object")
     }
@@ -256,10 +255,17 @@ impl Scene<'_> {
         let account = account(key, region);
         let root = Grant { label: String::new(), actions: vec!["kms:*".to_owned()], conditions: Vec::new() };
         let adopted = key.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
+        // What a Deny takes away again is its author's business, but for the right to change the policy.
+        let allows = sent.statements.iter().filter(|statement| statement.effect == Effect::Allow).cloned().collect();
         require(
-            adopted || holds(&sent, &root, &[account.root_arn()], &account).is_held_if_iam_allows(),
+            adopted
+                || holds(&PolicyDocument::new(allows), &root, &[account.root_arn()], &account).is_held_if_iam_allows(),
             "a policy of a key that we made gives the account root everything",
         )?;
+        let denies = |statement: &Statement| {
+            statement.effect == Effect::Deny && statement.actions.selects_some("kms:PutKeyPolicy")
+        };
+        require(!sent.statements.iter().any(denies), "no policy is sent that denies anybody to change it")?;
         let own = Ownership::of(&key.owner.identity(&key.access.account, region));
         let foreign = |document: &PolicyDocument| {
             canonical_set(document.statements.iter().filter(|statement| !own.owns(statement)), &account)

@@ -87,7 +87,7 @@ pub(super) fn note(
     gates: &BTreeMap<Region, Gate>,
 ) {
     let primary = &cluster.primary;
-    if !draft.observed.database.by_id.present().is_some_and(|database| database.id == id) {
+    if draft.observed.database.by_id.present().is_none_or(|database| database.id != id) {
         return;
     }
     let seen = draft.seen(primary);

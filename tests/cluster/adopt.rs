@@ -107,7 +107,7 @@ async fn an_adopted_key_goes_the_whole_way_and_stays_its_owners() {
         let key = scene.wait_for("CustomerKey", "key", "Stalled", "True", "AdoptionNotConsented").await;
         assert_eq!(find(&key, "KeysReady").unwrap()["status"], "False");
         let message = find(&key, "KeysReady").unwrap()["message"].as_str().unwrap().to_owned();
-        assert_eq!(find(&key, "Stalled").unwrap()["message"].as_str().unwrap().contains("aws kms tag-resource"), true);
+        assert!(find(&key, "Stalled").unwrap()["message"].as_str().unwrap().contains("aws kms tag-resource"));
         message
     };
     refused().await;

@@ -155,7 +155,7 @@ async fn a_live_plan_says_what_is_next_and_touches_nothing() {
 
     // The policy names the operator, so whoever looks says who that is; else the plan is for another operator.
     let another = ["--principal", "arn:aws:iam::111111111111:role/another"];
-    let (code, text) = live(&scene, &[key.clone()], &another).await;
+    let (code, text) = live(&scene, std::slice::from_ref(&key), &another).await;
     assert_eq!(code, 2, "{text}");
     says(&text, &["1. us-east-1: write the policy of arn:aws:kms:us-east-1", "role/another"]);
 

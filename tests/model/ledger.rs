@@ -122,8 +122,8 @@ impl<'l, 'c, K: Held> Shelf<'l, 'c, K> {
             Some(Clash::ReplyLost) | None => {}
         }
         bump(&mut object);
-        let gone = object.meta().deletion_timestamp.is_some()
-            && object.meta().finalizers.as_ref().is_none_or(|finalizers| finalizers.is_empty());
+        let gone =
+            object.meta().deletion_timestamp.is_some() && object.meta().finalizers.as_ref().is_none_or(Vec::is_empty);
         let after = Arc::new(object);
         if gone {
             self.lab.judge(&Event::Gone { who: K::WHO });

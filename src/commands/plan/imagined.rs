@@ -328,9 +328,10 @@ impl Upstream for Imagined {
 
     async fn databases(&self, session: &Session) -> Reading<Vec<Database>> {
         let inner = self.lock();
-        let of_scope = inner.databases.values().filter(|(scope, database)| {
-            *scope == session.scope.id && database.state != DatabaseState::Terminated
-        });
+        let of_scope = inner
+            .databases
+            .values()
+            .filter(|(scope, database)| *scope == session.scope.id && database.state != DatabaseState::Terminated);
         Reading::Present(of_scope.map(|(_, database)| database.clone()).collect())
     }
 
