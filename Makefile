@@ -18,7 +18,8 @@ demo: controlplane
 test: controlplane lint witness-venv
 	cargo test --locked --features sandbox
 
-# The long explorations of the model, optimised (a build of its own, about 5 minutes the first time on 2 cores).
+# The long explorations of the model, optimised, until there are a million states: up to 2 GB of memory (a build of its own,
+# about 5 minutes the first time on 2 cores).
 model:
 	cargo test --locked --profile model --features model --test model -- --nocapture --test-threads 1
 

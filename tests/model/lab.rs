@@ -115,10 +115,10 @@ impl<'c> Lab<'c> {
     }
 
     /// A lab in which a stopped pass goes on.
-    pub(crate) fn going_on(mut self, stopped: &Stopped) -> Self {
-        self.resumed = Some((stopped.began.0, stopped.at, stopped.flies));
+    pub(crate) fn going_on(mut self, stopped: &Stopped, flies: bool) -> Self {
+        self.resumed = Some((stopped.began.0, stopped.at, flies));
         self.known = Mutex::new(stopped.answers.iter().cloned().collect());
-        let tape = Tape { disturbed: true, flies: stopped.flies, ..stopped.tape.clone() };
+        let tape = Tape { disturbed: true, flies, ..stopped.tape.clone() };
         self.tape = Mutex::new(tape);
         self
     }

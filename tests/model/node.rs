@@ -168,10 +168,12 @@ impl Node {
     /// A stopped pass goes on, if it still can, and is over.
     fn resume(&self, config: &Config) -> Option<(Self, Report)> {
         let stopped = self.stopped.as_ref()?;
-        if !stopped.matters(self.now()) {
+        let in_time = stopped.matters(self.now());
+        if !in_time && stopped.deposed {
             return Some((Self { stopped: None, ..self.clone() }, Report::default()));
         }
-        let lab = self.lab(config, Disturbance::Nothing).going_on(stopped);
+        // A process that leads still ends its pass, without another effect, and remembers what it saw.
+        let lab = self.lab(config, Disturbance::Nothing).going_on(stopped, stopped.flies && in_time);
         let noted = pass::resume(&lab, stopped);
         let (world, report) = watched(&lab);
         let mut process = self.process.clone();
