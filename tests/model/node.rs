@@ -225,6 +225,9 @@ impl Node {
             Act::TakeOut(Who::Cluster) => *cluster = users::take_out(cluster)?,
             Act::Apply(Who::Key) => *key = users::apply(key, &config.scene, ghost)?,
             Act::Apply(Who::Cluster) => *cluster = users::apply(cluster, &config.scene, ghost)?,
+            // Between the looks of a pass and its deployment nobody can keep the support from it; what that leaves is seen
+            // and told by the next look.
+            Act::Unregister | Act::Withdraw if self.stopped.is_some() => return None,
             other => admin::act(other, world, ghost)?,
         }
         Some(next)
