@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::astra::{AstraRegion, DatabaseType, OrgSettings};
+use super::atlas::AtlasCommand;
 use super::iam::{Identity, Trust};
 use super::kms::KeyState;
 use super::policy::{self, Policy};
@@ -98,6 +99,23 @@ pub enum Command {
         /// ARN.
         arn: String,
     },
+    /// Says what a role or user may do: inline policies by name, or everything.
+    SetRolePolicies {
+        /// ARN.
+        arn: String,
+        /// Policy documents as JSON; absent: it is an administrator.
+        #[serde(default)]
+        policies: Option<BTreeMap<String, Value>>,
+    },
+    /// Puts a managed policy, for permissions boundaries.
+    PutManagedPolicy {
+        /// ARN.
+        arn: String,
+        /// Policy document as JSON.
+        document: Value,
+    },
+    /// Something about Atlas.
+    Atlas(AtlasCommand),
     /// Says whether a principal of an account that is not simulated exists.
     SetExternalPrincipal {
         /// ARN.
@@ -269,7 +287,18 @@ impl World {
             Command::SetExternalPrincipal { arn, exists } => {
                 Arc::make_mut(&mut self.iam).set_missing(&arn, !exists);
             }
-
+            Command::SetRolePolicies { arn, policies } => {
+                let text = |(name, document): (String, Value)| (name, document.to_string());
+                let policies = policies.map(|all| all.into_iter().map(text).collect());
+                let (now_ms, keep_ms) = (self.now_ms, self.keep_ms());
+                if !Arc::make_mut(&mut self.iam).set_policies(&arn, policies, now_ms, keep_ms) {
+                    return Err(format!("no principal {arn}"));
+                }
+            }
+            Command::PutManagedPolicy { arn, document } => {
+                Arc::make_mut(&mut self.iam).put_managed(&arn, &document.to_string());
+            }
+            Command::Atlas(command) => return self.atlas_command(command),
             Command::AddAccessKey { access_key_id, principal: arn } => {
                 let (account, _) = principal(&arn)?;
                 let who = Identity { account: account.into(), arn: arn.clone(), session: None };
@@ -311,7 +340,7 @@ impl World {
             Command::PutPolicy { arn, policy: text } => {
                 let (account, _) = principal(&arn)?;
                 let who = Identity::of_account(account);
-                let accepted = policy::accept(&text, &self.iam, &who, i64::MAX, true);
+                let accepted = policy::accept(&text, &self.iam, &who, &arn, i64::MAX, true);
                 let put = accepted.unwrap_or_else(|_| Policy::unchecked(&text));
                 let found = self.edit_key(&arn, |k| k.policy = put);
                 (arn, found)

@@ -25,13 +25,14 @@ impl World {
         let orgs: Map<String, Value> =
             self.astra.iter().map(|(id, org)| (id.clone(), self.dump_org(org.get()))).collect();
         let principals: Vec<String> =
-            self.iam.accounts().values().flat_map(|all| all.values().map(|p| p.arn.clone())).collect();
+            self.iam.principals().map(|p| p.arn.clone()).collect();
         let singlestore = &self.singlestore.orgs;
         let singlestore: Map<String, Value> =
             singlestore.iter().map(|(id, org)| (id.clone(), self.dump_singlestore(org.get()))).collect();
         json!({
             "now_ms": self.now_ms, "settings": self.settings, "keys": keys, "aliases": aliases,
-            "principals": principals, "astra": orgs, "singlestore": singlestore
+            "principals": principals, "roles": self.iam.dump_roles(), "astra": orgs, "atlas": self.dump_atlas(),
+            "singlestore": singlestore
         })
     }
 

@@ -14,12 +14,14 @@ pub struct ServiceError {
     pub message: String,
     /// Seconds for a `Retry-After` header, where the service would send one.
     pub retry_after_s: Option<u32>,
+    /// Atlas: what the text is about, one by one.
+    pub parameters: Vec<String>,
 }
 
 impl ServiceError {
     /// Any error, spelled out.
     pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), retry_after_s: None }
+        Self { status, code: code.into(), message: message.into(), retry_after_s: None, parameters: Vec::new() }
     }
 
     /// An error that the caller caused; AWS JSON services answer 400 to all of them.

@@ -41,7 +41,7 @@ fn digest(seed: u64, kind: &str, n: u64) -> [u8; 32] {
     hash.finalize().into()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut out, b| {
         let _ = write!(out, "{b:02x}");
         out
@@ -73,6 +73,11 @@ pub(super) fn unique_id(prefix: &str, seed: u64, n: u64) -> String {
     let d = digest(seed, prefix, n);
     let tail = d[..17].iter().map(|b| char::from(ALPHABET[usize::from(b & 31)]));
     prefix.chars().chain(tail).collect()
+}
+
+/// An object id as Atlas has them: 24 hex digits.
+pub(super) fn object_id(seed: u64, kind: &str, n: u64) -> String {
+    hex(&digest(seed, kind, n)[..12])
 }
 
 /// A number that looks random and depends on nothing but its arguments.

@@ -1,11 +1,12 @@
 //! The sandbox: AWS and the database clouds, simulated, with their awkward sides.
 //!
 //! One [`World`] holds everything. All semantics are its typed, synchronous methods ([`World::kms`],
-//! [`World::sts`], [`World::tagging`], [`World::astra`], [`World::singlestore`]); the HTTP front ([`http::serve`]) and the in-process
+//! [`World::sts`], [`World::iam`], [`World::tagging`], [`World::astra`], [`World::atlas`], [`World::singlestore`]); the HTTP front ([`http::serve`]) and the in-process
 //! fakes only call them. The world is deterministic and can be cloned, compared and hashed, so a model checker
 //! can hold it as a part of its state. Time passes only when told to.
 
 pub mod astra;
+pub mod atlas;
 mod command;
 mod dump;
 mod failure;
@@ -30,14 +31,16 @@ mod world;
 pub use command::Command;
 pub use failure::{Failure, ServiceError};
 pub use fault::{Access, Fault, Match, Rule};
-pub use iam::{Credentials, Identity, KeyRefused, Trust};
+pub use iam::{CreateRole, Credentials, IamApi, Identity, KeyRefused, NameList, Role, TagList, Trust};
 pub use ident::{kms_arn, partition, rfc3339};
 pub use log::Entry;
 pub use oracle::TrueKey;
+pub use policy::{Decision, Facts, Policies, Request, decide};
 pub use ports::Clouds;
 pub use quota::Quotas;
 pub use scene::{
-    ACCESS_KEY, ACCOUNT, ORGANIZATION, REGIONS, SINGLESTORE_API_KEY, SINGLESTORE_ORGANIZATION, TOKEN, provider_account,
+    ACCESS_KEY, ACCOUNT, ATLAS_CLIENT_ID, ATLAS_CLIENT_SECRET, ATLAS_ORGANIZATION, ATLAS_PRIVATE_KEY, ATLAS_PROJECT,
+    ATLAS_PUBLIC_KEY, ORGANIZATION, REGIONS, SINGLESTORE_API_KEY, SINGLESTORE_ORGANIZATION, TOKEN, provider_account,
 };
 pub use settings::Settings;
 pub use sts::{AssumeRole, CallerIdentity};

@@ -8,6 +8,7 @@ use super::astra::{DatabaseType, StoredDatabase};
 use super::iam::Identity;
 use super::ident::arn_parts;
 use super::kms::KeyState;
+use super::policy::Facts;
 use super::world::World;
 
 /// A key as it is.
@@ -58,11 +59,11 @@ impl World {
 
     /// Whether a key's policy lets a principal of another account do something.
     pub fn truly_allows(&self, arn: &str, principal: &str, action: &str) -> bool {
-        let (Some(key), Some(owner), Some(parts)) = (self.key_by_arn(arn), arn_parts(arn), arn_parts(principal)) else {
+        let (Some(key), Some(parts)) = (self.key_by_arn(arn), arn_parts(principal)) else {
             return false;
         };
         let who = Identity { account: parts[4].to_owned(), arn: principal.to_owned(), session: None };
-        key.policy.allows(&self.iam, &who, owner[4], action)
+        self.key_permits(key, &who, action, self.now_ms, Facts::default)
     }
 
     /// Whether anything was different at some moment after this one, so that a read from the past could show it.
@@ -70,6 +71,8 @@ impl World {
         self.kms.values().any(|home| home.changed_after(at_ms))
             || self.astra.values().any(|org| org.changed_after(at_ms))
             || self.singlestore.orgs.values().any(|org| org.changed_after(at_ms))
+            || self.iam.changed_after(at_ms)
+            || self.atlas_projects.values().any(|project| project.changed_after(at_ms))
     }
 
     /// Hashes what calls can see and change: keys, aliases, registrations and databases, with what they were lately. Of
@@ -90,5 +93,9 @@ impl World {
         self.kms.values_mut().for_each(|home| home.forget_before(at_ms));
         self.astra.values_mut().for_each(|org| org.forget_before(at_ms));
         self.singlestore.orgs.values_mut().for_each(|org| org.forget_before(at_ms));
+        if self.iam.changed_after(i64::MIN) {
+            Arc::make_mut(&mut self.iam).forget_before(at_ms);
+        }
+        self.atlas_projects.values_mut().for_each(|project| project.forget_before(at_ms));
     }
 }

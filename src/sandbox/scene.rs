@@ -17,6 +17,18 @@ pub const ACCESS_KEY: &str = "AKIASANDBOX";
 pub const ORGANIZATION: &str = "5a9db0c5-0000-4000-8000-000000000001";
 /// A token of that organization with all permissions.
 pub const TOKEN: &str = "AstraCS:sandbox:token";
+/// The Atlas organization of the default world.
+pub const ATLAS_ORGANIZATION: &str = "5a9db0c500000000000000a1";
+/// A project of that organization.
+pub const ATLAS_PROJECT: &str = "5a9db0c500000000000000b1";
+/// A service account of that organization, owner of all its projects.
+pub const ATLAS_CLIENT_ID: &str = "mdb_sa_id_sandbox";
+/// Its secret.
+pub const ATLAS_CLIENT_SECRET: &str = "mdb_sa_sk_sandbox";
+/// An API key of that organization, owner of all its projects: the public half.
+pub const ATLAS_PUBLIC_KEY: &str = "sandboxk";
+/// And the private half.
+pub const ATLAS_PRIVATE_KEY: &str = "00000000-0000-4000-8000-0000000000a1";
 /// The regions that it may use.
 pub const REGIONS: [&str; 6] = ["us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-central-1", "ap-southeast-1"];
 
@@ -73,6 +85,9 @@ impl World {
         let settings = singlestore::OrgSettings::default();
         world.add_singlestore_org(SINGLESTORE_ORGANIZATION, singlestore_regions(), settings);
         world.set_singlestore_key(SINGLESTORE_API_KEY, SINGLESTORE_ORGANIZATION, Role::Owner);
+        world.add_atlas_project(ATLAS_PROJECT, "sandbox", ATLAS_ORGANIZATION);
+        world.set_atlas_credential(ATLAS_CLIENT_ID, ATLAS_CLIENT_SECRET, true, ATLAS_ORGANIZATION, None);
+        world.set_atlas_credential(ATLAS_PUBLIC_KEY, ATLAS_PRIVATE_KEY, false, ATLAS_ORGANIZATION, None);
         world
     }
 }

@@ -23,6 +23,11 @@ pub struct Settings {
     pub tag_index_lag_ms: i64,
     /// A new IAM principal is invalid in a key policy until it is this old.
     pub principal_lag_ms: i64,
+    /// Each read of IAM is served from a state up to this old, and so is what is looked up there to decide about a
+    /// request: who may assume a role, and what a role may do.
+    pub iam_lag_ms: i64,
+    /// Each Atlas read is served from a state up to this old.
+    pub atlas_read_lag_ms: i64,
     /// States are remembered for at least this long, for stale reads.
     pub history_ms: i64,
     /// Request quotas of AWS.

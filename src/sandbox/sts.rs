@@ -92,7 +92,8 @@ impl Sts<'_> {
         let who = self.who.clone();
         self.world.perform(call, |world, now_ms| {
             check(request)?;
-            Arc::make_mut(&mut world.iam).assume(&who, request, now_ms)
+            let at_ms = world.link.iam_at_ms;
+            Arc::make_mut(&mut world.iam).assume(&who, request, now_ms, at_ms)
         })
     }
 }
@@ -101,10 +102,6 @@ impl Sts<'_> {
 pub(super) fn invalid(message: impl Into<String>) -> ServiceError {
     ServiceError::aws("ValidationError", message)
 }
-
-/// The longest session of a role that is not set to allow more (STS API reference, `DurationSeconds` of
-/// `AssumeRole`); also the longest of a role that was assumed by a role.
-const LONGEST_SESSION_S: u32 = 3600;
 
 fn check(request: &AssumeRole) -> Result<(), ServiceError> {
     let word = |text: &str, extra: &str| {
@@ -121,9 +118,6 @@ fn check(request: &AssumeRole) -> Result<(), ServiceError> {
     }
     if request.duration_seconds.is_some_and(|s| !(900..=43_200).contains(&s)) {
         return Err(invalid("1 validation error detected: Value at 'durationSeconds' failed to satisfy constraint"));
-    }
-    if request.duration_seconds.is_some_and(|s| s > LONGEST_SESSION_S) {
-        return Err(invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role."));
     }
     Ok(())
 }

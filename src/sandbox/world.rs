@@ -10,6 +10,7 @@ use super::iam::{Iam, Identity, KeyRefused, Trust};
 use super::ident::{arn_parts, pick};
 use super::kms::KmsRegion;
 use super::log::{Entry, Log};
+use super::policy::Facts;
 use super::quota::Buckets;
 use super::settings::Settings;
 use super::versioned::Versioned;
@@ -20,7 +21,9 @@ pub(super) enum Service {
     Kms,
     Sts,
     Tagging,
+    Iam,
     Astra,
+    Atlas,
     SingleStore,
 }
 
@@ -30,7 +33,9 @@ impl Service {
             Self::Kms => "kms",
             Self::Sts => "sts",
             Self::Tagging => "tagging",
+            Self::Iam => "iam",
             Self::Astra => "astra",
+            Self::Atlas => "atlas",
             Self::SingleStore => "singlestore",
         }
     }
@@ -61,6 +66,10 @@ pub(super) struct Link {
     pub(super) touched: Option<String>,
     /// What is remarkable about the present call.
     pub(super) note: Option<&'static str>,
+    /// The moment whose state of IAM decides about the present call.
+    pub(super) iam_at_ms: i64,
+    /// Atlas: the rate limit of the present call, and what is left of it.
+    pub(super) rate: Option<(u32, u32)>,
     requests: u64,
 }
 
@@ -91,6 +100,11 @@ pub struct World {
     /// organization id -> registrations and databases
     pub(super) astra: BTreeMap<String, Versioned<Org>>,
     pub(super) tokens: Arc<BTreeMap<String, super::astra::Token>>,
+    pub(super) atlas: Arc<super::atlas::Vendor>,
+    /// project id -> what is in it
+    pub(super) atlas_projects: BTreeMap<String, Versioned<super::atlas::Project>>,
+    /// The next moment at which something in a project changes by itself.
+    pub(super) atlas_wake_ms: i64,
     pub(super) singlestore: super::singlestore::SingleStoreCloud,
     faults: Faults,
     buckets: Buckets,
@@ -110,6 +124,9 @@ impl World {
             kms: BTreeMap::new(),
             astra: BTreeMap::new(),
             tokens: Arc::new(BTreeMap::new()),
+            atlas: Arc::default(),
+            atlas_projects: BTreeMap::new(),
+            atlas_wake_ms: i64::MAX,
             singlestore: super::singlestore::SingleStoreCloud::default(),
             faults: Faults::default(),
             buckets: Buckets::default(),
@@ -129,6 +146,7 @@ impl World {
         if now_ms > self.now_ms {
             self.now_ms = now_ms;
             self.age_keys();
+            self.age_atlas();
         }
     }
 
@@ -199,13 +217,14 @@ impl World {
             return None;
         }
         self.ensure_account(parts[4]);
-        let now_ms = self.now_ms;
-        Some(Arc::make_mut(&mut self.iam).create(arn, trust, now_ms))
+        let (now_ms, keep_ms) = (self.now_ms, self.keep_ms());
+        Some(Arc::make_mut(&mut self.iam).create(arn, trust.as_ref(), now_ms, keep_ms))
     }
 
     /// Deletes a principal; policies that name it show its unique id from now on.
     pub fn delete_principal(&mut self, arn: &str) -> bool {
-        Arc::make_mut(&mut self.iam).delete(arn)
+        let (now_ms, keep_ms) = (self.now_ms, self.keep_ms());
+        Arc::make_mut(&mut self.iam).delete(arn, now_ms, keep_ms)
     }
 
     /// Who an access key id stands for.
@@ -218,8 +237,9 @@ impl World {
     pub(super) fn keep_ms(&self) -> i64 {
         let s = &self.settings;
         let lags =
-            [s.kms_read_lag_ms, s.astra_read_lag_ms, s.singlestore_read_lag_ms, s.tag_index_lag_ms, s.history_ms];
-        lags.into_iter().max().unwrap_or(0).max(self.faults.longest_stale_ms())
+            [s.kms_read_lag_ms, s.astra_read_lag_ms, s.iam_lag_ms, s.atlas_read_lag_ms, s.singlestore_read_lag_ms];
+        let more = [s.tag_index_lag_ms, s.history_ms, self.faults.longest_stale_ms()];
+        lags.into_iter().chain(more).max().unwrap_or(0)
     }
 
     /// Marks the present call in the log if the lockout check was bypassed.
@@ -245,6 +265,8 @@ impl World {
         self.link.partial = false;
         self.link.touched = None;
         self.link.note = None;
+        self.link.rate = None;
+        self.link.iam_at_ms = self.iam_moment();
         let operation = format!("{}:{}", call.service.name(), call.operation);
         let called = Called {
             operation: &operation,
@@ -326,7 +348,9 @@ impl World {
         }
         let lag = match call.service {
             Service::Kms => self.settings.kms_read_lag_ms,
+            Service::Iam => self.settings.iam_lag_ms,
             Service::Astra => self.settings.astra_read_lag_ms,
+            Service::Atlas => self.settings.atlas_read_lag_ms,
             Service::SingleStore => self.settings.singlestore_read_lag_ms,
             Service::Sts | Service::Tagging => 0,
         };
@@ -337,9 +361,19 @@ impl World {
         pick(self.settings.seed, "read", self.reads, lag)
     }
 
-    /// Quotas and identity policies, for the AWS services.
+    /// The moment whose state of IAM decides about a request.
+    fn iam_moment(&mut self) -> i64 {
+        let lag = self.settings.iam_lag_ms;
+        if lag <= 0 {
+            return self.now_ms;
+        }
+        self.reads += 1;
+        self.now_ms - pick(self.settings.seed, "iam", self.reads, lag)
+    }
+
+    /// Quotas and identity policies, for the AWS services. What a policy on a resource has a say in is decided later.
     fn admit(&mut self, call: &Call) -> Result<(), ServiceError> {
-        if matches!(call.service, Service::Astra | Service::SingleStore) {
+        if matches!(call.service, Service::Astra | Service::Atlas | Service::SingleStore) {
             return Ok(());
         }
         let (settings, now_ms) = (&self.settings, self.now_ms);
@@ -351,10 +385,19 @@ impl World {
         let prefix = if call.service == Service::Tagging { "tag" } else { call.service.name() };
         let action = format!("{prefix}:{}", call.operation);
         let who = Identity { account: call.account.clone(), arn: call.principal.clone(), session: None };
-        if call.operation != "GetCallerIdentity" && self.iam.denies(&who, &action) {
+        let alone = match (call.service, call.operation) {
+            (Service::Tagging, _) | (Service::Kms, "CreateKey" | "ListKeys" | "ListAliases") => Some("*".to_owned()),
+            (Service::Kms, "CreateAlias" | "UpdateAlias" | "DeleteAlias") => {
+                Some(super::kms_arn(&call.account, &call.region, &call.resource))
+            }
+            _ => None,
+        };
+        let facts = || Facts::default().and("aws:RequestedRegion", &call.region);
+        let may_not = alone.is_some_and(|resource| !self.may_by_itself(&who, &action, &resource, &facts()));
+        if call.operation != "GetCallerIdentity" && (self.iam.denies(&who, &action) || may_not) {
             let error = super::kms::access_denied(&who, &action, &call.resource);
             return Err(match call.service {
-                Service::Sts => ServiceError::new(403, "AccessDenied", error.message),
+                Service::Sts | Service::Iam => ServiceError::new(403, "AccessDenied", error.message),
                 _ => error,
             });
         }
@@ -369,7 +412,8 @@ fn throttled(service: Service, retry_after_s: Option<u32>) -> ServiceError {
             "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.",
         ),
         Service::Tagging => ServiceError::aws("ThrottledException", "Rate exceeded"),
-        Service::Sts => ServiceError::aws("Throttling", "Rate exceeded"),
+        Service::Sts | Service::Iam => ServiceError::aws("Throttling", "Rate exceeded"),
+        Service::Atlas => super::atlas::rate_limited("", retry_after_s),
         Service::Astra => ServiceError {
             retry_after_s: Some(retry_after_s.unwrap_or(1)),
             ..ServiceError::new(429, "429", "too many requests")
@@ -384,6 +428,8 @@ fn internal(service: Service) -> ServiceError {
         Service::Kms => ServiceError::new(500, "KMSInternalException", "An internal error occurred."),
         Service::Tagging => ServiceError::new(500, "InternalServiceException", "Internal service error"),
         Service::Sts => ServiceError::new(500, "InternalFailure", "Internal failure"),
+        Service::Iam => ServiceError::new(500, "ServiceFailure", "The request processing has failed"),
+        Service::Atlas => ServiceError::new(500, "UNEXPECTED_ERROR", "Unexpected error."),
         Service::Astra => ServiceError::new(500, "500", "internal server error"),
         Service::SingleStore => ServiceError::new(500, "500", "Internal server error"),
     }

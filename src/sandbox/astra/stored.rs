@@ -6,8 +6,9 @@ use super::databases::CreateDatabase;
 use super::shown::{Database, DatabaseInfo, Datacenter};
 use super::{DatabaseType, Org};
 use crate::sandbox::iam::Identity;
-use crate::sandbox::ident::{arn_parts, rfc3339};
+use crate::sandbox::ident::rfc3339;
 use crate::sandbox::kms::KeyState;
+use crate::sandbox::policy::Facts;
 use crate::sandbox::world::World;
 
 /// A database as it really is.
@@ -174,9 +175,8 @@ impl World {
         let account = accounts.get(org.databases.len() % accounts.len().max(1))?;
         let role = format!("arn:aws:iam::{account}:role/{}", org.settings.principal_role);
         let vendor = Identity { account: account.clone(), arn: role, session: None };
-        let owner = arn_parts(arn).map_or("", |p| p[4]);
         let needed = ["kms:DescribeKey", "kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey"];
-        let refused = needed.into_iter().find(|action| !key.policy.allows(&self.iam, &vendor, owner, action));
+        let refused = needed.into_iter().find(|action| !self.key_permits(key, &vendor, action, self.now_ms, Facts::default));
         refused.map(|action| format!("{} is not authorized to perform {action} on {arn}", vendor.arn))
     }
 }

@@ -328,12 +328,13 @@ impl World {
         }
         let default = policy::default_text(&who.account, region);
         let text = input.policy.as_deref().unwrap_or(&default);
-        let policy = self.accept_policy(who, text, input.bypass_policy_lockout_safety_check)?;
-        let n = self.next_id();
-        let seed = self.settings.seed;
+        let (seed, n) = (self.settings.seed, self.made + 1);
         let id = if input.multi_region { mrk(seed, n) } else { uuid(seed, "key", n) };
+        let arn = kms_arn(&who.account, region, &format!("key/{id}"));
+        let policy = self.accept_policy(who, &arn, text, input.bypass_policy_lockout_safety_check)?;
+        self.made = n;
         Ok(Key {
-            arn: kms_arn(&who.account, region, &format!("key/{id}")),
+            arn,
             id,
             kind: Kind::SIMULATED,
             created_at_ms: self.now_ms,

@@ -30,6 +30,7 @@ use super::failure::{Failure, ServiceError};
 use super::fault::Access;
 use super::iam::Identity;
 use super::ident::{arn_parts, kms_arn};
+use super::policy::Facts;
 use super::world::{Call, Service, World};
 
 /// KMS on behalf of one caller in one region.
@@ -166,10 +167,36 @@ impl Kms<'_> {
     }
 }
 
-/// The key policy decides together with identity policies, which allow everything unless told otherwise.
+impl World {
+    /// Whether a key's policy, together with the caller's own policies as they were at `iam_at_ms`, lets `who` do
+    /// `action` on it.
+    pub(super) fn key_permits(
+        &self,
+        key: &Key,
+        who: &Identity,
+        action: &str,
+        iam_at_ms: i64,
+        facts: impl FnOnce() -> Facts,
+    ) -> bool {
+        let with_key = || {
+            let tag = |facts: Facts, (name, value): (&String, &String)| {
+                facts.and(&format!("aws:ResourceTag/{name}"), value)
+            };
+            let facts = key.tags.iter().fold(facts(), tag);
+            let multi_region = key.primary_region.is_some().to_string();
+            facts
+                .and("aws:RequestedRegion", key.region())
+                .and("aws:ResourceAccount", key.account())
+                .and("kms:MultiRegion", multi_region)
+        };
+        key.policy.permits(&self.iam, who, (&key.arn, key.account()), action, iam_at_ms, with_key)
+    }
+}
+
+/// The key policy decides together with the caller's own policies.
 fn authorize(world: &World, key: &Key, who: &Identity, operation: &str) -> Result<(), ServiceError> {
     let action = format!("kms:{operation}");
-    if key.policy.allows(&world.iam, who, key.account(), &action) {
+    if world.key_permits(key, who, &action, world.link.iam_at_ms, Facts::default) {
         Ok(())
     } else {
         Err(access_denied(who, &action, &key.arn))

@@ -118,7 +118,7 @@ impl World {
         }
         let default = policy::default_text(&who.account, to);
         let text = input.policy.as_deref().unwrap_or(&default);
-        let policy = self.accept_policy(who, text, input.bypass_policy_lockout_safety_check)?;
+        let policy = self.accept_policy(who, &arn, text, input.bypass_policy_lockout_safety_check)?;
         let tags = checked_tags(&BTreeMap::new(), &input.tags)?;
         let creating_ms = self.settings.replica_creating_ms;
         Ok(Key {

@@ -7,8 +7,15 @@ use crate::sandbox::policy::{self, Policy};
 use crate::sandbox::world::World;
 
 impl World {
-    pub(super) fn accept_policy(&self, who: &Identity, text: &str, bypass: bool) -> Result<Policy, ServiceError> {
-        policy::accept(text, &self.iam, who, self.now_ms - self.settings.principal_lag_ms, bypass)
+    /// `key` is the ARN of the key that the policy is for.
+    pub(super) fn accept_policy(
+        &self,
+        who: &Identity,
+        key: &str,
+        text: &str,
+        bypass: bool,
+    ) -> Result<Policy, ServiceError> {
+        policy::accept(text, &self.iam, who, key, self.now_ms - self.settings.principal_lag_ms, bypass)
     }
 }
 
@@ -39,7 +46,7 @@ impl Kms<'_> {
             if unknown {
                 return Err(ServiceError::validation("PolicyName must be default"));
             }
-            key.policy = world.accept_policy(&who, text, bypass_lockout_check)?;
+            key.policy = world.accept_policy(&who, &key.arn, text, bypass_lockout_check)?;
             Ok(())
         })
     }

@@ -8,6 +8,7 @@ use crate::sandbox::failure::ServiceError;
 use crate::sandbox::iam::Identity;
 use crate::sandbox::ident::{arn_parts, is_account, partition};
 use crate::sandbox::kms::{Key, KeyState};
+use crate::sandbox::policy::Facts;
 use crate::sandbox::world::World;
 
 /// The keys of a group, or of its copy in another region.
@@ -120,8 +121,7 @@ impl World {
         if key.state != KeyState::Enabled {
             return Some(format!("key {arn} is {:?}", key.state));
         }
-        let owner = arn_parts(arn).map_or("", |p| p[4]);
-        let refused = actions.iter().find(|action| !key.policy.allows(&self.iam, who, owner, action));
+        let refused = actions.iter().find(|action| !self.key_permits(key, who, action, at_ms, Facts::default));
         refused.map(|action| format!("{} is not authorized to perform {action} on {arn}", who.arn))
     }
 
