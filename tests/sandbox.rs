@@ -7,8 +7,16 @@
 mod access;
 #[path = "sandbox/astra.rs"]
 mod astra;
+#[path = "sandbox/atlas.rs"]
+mod atlas;
+#[path = "sandbox/atlas_wire.rs"]
+mod atlas_wire;
+#[path = "sandbox/evaluate.rs"]
+mod evaluate;
 #[path = "sandbox/faults.rs"]
 mod faults;
+#[path = "sandbox/iam.rs"]
+mod iam;
 #[path = "sandbox/kms.rs"]
 mod kms;
 #[path = "sandbox/lag.rs"]

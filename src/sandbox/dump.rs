@@ -24,8 +24,7 @@ impl World {
         }
         let orgs: Map<String, Value> =
             self.astra.iter().map(|(id, org)| (id.clone(), self.dump_org(org.get()))).collect();
-        let principals: Vec<String> =
-            self.iam.principals().map(|p| p.arn.clone()).collect();
+        let principals: Vec<String> = self.iam.principals().map(|p| p.arn.clone()).collect();
         let singlestore = &self.singlestore.orgs;
         let singlestore: Map<String, Value> =
             singlestore.iter().map(|(id, org)| (id.clone(), self.dump_singlestore(org.get()))).collect();

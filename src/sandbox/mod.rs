@@ -1,9 +1,9 @@
 //! The sandbox: AWS and the database clouds, simulated, with their awkward sides.
 //!
-//! One [`World`] holds everything. All semantics are its typed, synchronous methods ([`World::kms`],
-//! [`World::sts`], [`World::iam`], [`World::tagging`], [`World::astra`], [`World::atlas`], [`World::singlestore`]); the HTTP front ([`http::serve`]) and the in-process
-//! fakes only call them. The world is deterministic and can be cloned, compared and hashed, so a model checker
-//! can hold it as a part of its state. Time passes only when told to.
+//! One [`World`] holds everything. All semantics are its typed, synchronous methods ([`World::kms`], [`World::sts`],
+//! [`World::iam`], [`World::tagging`], [`World::astra`], [`World::atlas`], [`World::singlestore`]); the HTTP front
+//! ([`http::serve`]) and the in-process fakes only call them. The world is deterministic and can be cloned, compared and
+//! hashed, so a model checker can hold it as a part of its state. Time passes only when told to.
 
 pub mod astra;
 pub mod atlas;

@@ -176,7 +176,8 @@ impl World {
         let role = format!("arn:aws:iam::{account}:role/{}", org.settings.principal_role);
         let vendor = Identity { account: account.clone(), arn: role, session: None };
         let needed = ["kms:DescribeKey", "kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey"];
-        let refused = needed.into_iter().find(|action| !self.key_permits(key, &vendor, action, self.now_ms, Facts::default));
+        let refused =
+            needed.into_iter().find(|action| !self.key_permits(key, &vendor, action, self.now_ms, Facts::default));
         refused.map(|action| format!("{} is not authorized to perform {action} on {arn}", vendor.arn))
     }
 }

@@ -72,10 +72,9 @@ impl Atlas<'_> {
                 return Ok(Vec::new());
             }
             let clusters = world.project(project, at_ms)?.clusters.iter();
-            let listed = clusters.filter(|c| c.state != ClusterState::Creating).map(|c| ClusterAddresses {
-                cluster_name: c.name().to_owned(),
-                addresses: c.addresses.clone(),
-            });
+            let listed = clusters
+                .filter(|c| c.state != ClusterState::Creating)
+                .map(|c| ClusterAddresses { cluster_name: c.name().to_owned(), addresses: c.addresses.clone() });
             Ok(listed.collect())
         })
     }

@@ -35,8 +35,13 @@ const KEPT: [&str; 21] = [
     "effectiveReplicationSpecs",
 ];
 /// Fields that Atlas alone sets; they are taken and forgotten.
-const READ_ONLY: [&str; 5] =
-    ["connectionStrings", "links", "mongoDBVersion", "featureCompatibilityVersion", "featureCompatibilityVersionExpirationDate"];
+const READ_ONLY: [&str; 5] = [
+    "connectionStrings",
+    "links",
+    "mongoDBVersion",
+    "featureCompatibilityVersion",
+    "featureCompatibilityVersionExpirationDate",
+];
 
 /// How many first characters of two names may not be the same.
 const PREFIX: usize = 23;

@@ -24,9 +24,8 @@ impl World {
         while self.atlas_wake_ms <= self.now_ms {
             self.link.iam_at_ms = self.now_ms;
             let now_ms = self.now_ms;
-            let due = |(id, p): (&String, &super::Versioned<Project>)| {
-                (p.get().wakes_at_ms() <= now_ms).then(|| id.clone())
-            };
+            let due =
+                |(id, p): (&String, &super::Versioned<Project>)| (p.get().wakes_at_ms() <= now_ms).then(|| id.clone());
             for id in self.atlas_projects.iter().filter_map(due).collect::<Vec<_>>() {
                 self.age_clusters(&id);
                 if self.project(&id, i64::MAX).is_ok_and(|p| p.key.is_some() && p.next_check_ms <= now_ms) {

@@ -32,8 +32,8 @@ pub use cluster::{Cluster, ClusterState, HardwareSpec, RegionConfig, Replication
 pub use clusters::{OfferedRegion, ProviderRegions, SizeRegions};
 pub use command::AtlasCommand;
 pub use keys::{AwsKms, AwsKmsView, EncryptionAtRest, EncryptionAtRestUpdate, KeyAccess, KeyConfig, OtherKms};
-pub(super) use limits::rate_limited;
 pub use limits::RateLimitSet;
+pub(super) use limits::rate_limited;
 pub use projects::{NewProject, ProjectView};
 pub use roles::{AccessRole, FeatureUsage, StoredRole};
 

@@ -67,7 +67,12 @@ fn no_role(id: &str) -> ServiceError {
 fn only_aws(provider: &str) -> Result<(), ServiceError> {
     match provider {
         "AWS" => Ok(()),
-        "AZURE" | "GCP" => Err(refused(404, "PROVIDER_UNSUPPORTED", format!("Provider {provider} not currently supported."), &[provider])),
+        "AZURE" | "GCP" => Err(refused(
+            404,
+            "PROVIDER_UNSUPPORTED",
+            format!("Provider {provider} not currently supported."),
+            &[provider],
+        )),
         "" => Err(missing("providerName")),
         _ => Err(refused(404, "PROVIDER_NOT_FOUND", format!("No provider {provider} exists."), &[provider])),
     }

@@ -56,7 +56,8 @@ impl World {
             }
             KeyAccess::Role { role_id } => {
                 let role = project.role(role_id);
-                let authorized = role.and_then(|r| Some((r, r.iam_role.as_deref()?))).filter(|(r, _)| r.authorized_at_ms.is_some());
+                let authorized =
+                    role.and_then(|r| Some((r, r.iam_role.as_deref()?))).filter(|(r, _)| r.authorized_at_ms.is_some());
                 let (role, iam_role) = authorized.ok_or_else(|| {
                     let text = format!("The cloud provider access role {role_id} is not authorized.");
                     refused(400, "CLOUD_PROVIDER_ACCESS_ROLE_NOT_AUTHORIZED", text, &[role_id])

@@ -1,4 +1,4 @@
-//! The AWS wire: JSON 1.1 for KMS and tagging, the Query protocol with XML for STS.
+//! The AWS wire: JSON 1.1 for KMS and tagging, the Query protocol with XML for STS and IAM.
 
 use axum::body::Body;
 use axum::http::Response;
@@ -6,7 +6,8 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{Reply, Shared, aws_kms, aws_sts, respond, unheard};
+use super::form::Form;
+use super::{Reply, Shared, aws_iam, aws_kms, aws_sts, respond, unheard};
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::iam::{Identity, KeyRefused};
 use crate::sandbox::ident::uuid;
@@ -29,11 +30,15 @@ fn signature(parts: &Parts) -> Option<Signature> {
 
 pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
     let target = parts.headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default();
+    let form = if target.is_empty() { Form::read(body) } else { Form::default() };
+    let iam = form.get("Version") == Some(aws_iam::VERSION);
     let ((result, request_id), travel) = shared.answer(|world| {
         let n = world.next_request();
         let request_id = uuid(world.settings().seed, "request", n);
-        let result = if target.is_empty() {
-            aws_sts::call(world, parts, body, &request_id)
+        let result = if iam {
+            aws_iam::call(world, parts, &form, &request_id)
+        } else if target.is_empty() {
+            aws_sts::call(world, parts, &form, &request_id)
         } else {
             json_call(world, parts, target, body)
         };
@@ -47,7 +52,7 @@ pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
             Some(respond(200, &headers, text))
         }
         Err(failure) if unheard(&failure) => None,
-        Err(Failure::Service(error)) if xml => Some(xml_error(&error, &request_id)),
+        Err(Failure::Service(error)) if xml => Some(xml_error(&error, &request_id, iam)),
         Err(Failure::Service(error)) => Some(json_error(&error, &request_id)),
         Err(_) => None,
     };
@@ -63,10 +68,11 @@ fn json_error(error: &ServiceError, request_id: &str) -> Response<Body> {
     respond(error.status, &headers, json!({"__type": error.code, "message": error.message}).to_string())
 }
 
-fn xml_error(error: &ServiceError, request_id: &str) -> Response<Body> {
+fn xml_error(error: &ServiceError, request_id: &str, iam: bool) -> Response<Body> {
+    let name = if iam { "iam.amazonaws.com/doc/2010-05-08" } else { "sts.amazonaws.com/doc/2011-06-15" };
     let side = if error.status < 500 { "Sender" } else { "Receiver" };
     let text = format!(
-        "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>{side}</Type><Code>{}</Code><Message>{}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>",
+        "<ErrorResponse xmlns=\"https://{name}/\"><Error><Type>{side}</Type><Code>{}</Code><Message>{}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>",
         escape(&error.code),
         escape(&error.message)
     );

@@ -1,21 +1,18 @@
 //! The Query protocol of STS: a form in, XML out.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use axum::http::request::Parts;
 
 use super::aws::{caller, escape};
+use super::form::Form;
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::ident::rfc3339;
 use crate::sandbox::sts::AssumeRole;
 use crate::sandbox::world::World;
 
-pub(super) fn call(world: &mut World, parts: &Parts, body: &[u8], request_id: &str) -> Result<String, Failure> {
-    let text = String::from_utf8_lossy(body);
-    let form: BTreeMap<String, String> =
-        text.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect();
-    let action = form.get("Action").map_or("", String::as_str);
+pub(super) fn call(world: &mut World, parts: &Parts, form: &Form, request_id: &str) -> Result<String, Failure> {
+    let action = form.get("Action").unwrap_or_default();
     let (who, region) = caller(world, parts, true)?;
     let mut out = String::new();
     match action {
@@ -37,11 +34,11 @@ pub(super) fn call(world: &mut World, parts: &Parts, body: &[u8], request_id: &s
                     format!("1 validation error detected: Value null at '{name}'"),
                 )
             };
-            let field = |name: &str| form.get(name).cloned().ok_or_else(|| missing(name));
+            let field = |name: &str| form.get(name).map(str::to_owned).ok_or_else(|| missing(name));
             let request = AssumeRole {
                 role_arn: field("RoleArn")?,
                 role_session_name: field("RoleSessionName")?,
-                external_id: form.get("ExternalId").cloned(),
+                external_id: form.get("ExternalId").map(str::to_owned),
                 duration_seconds: form.get("DurationSeconds").and_then(|d| d.parse().ok()),
             };
             let c = world.sts(&who, &region).assume_role(&request)?;
@@ -64,22 +61,4 @@ pub(super) fn call(world: &mut World, parts: &Parts, body: &[u8], request_id: &s
     Ok(format!(
         "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result>{out}</{action}Result><ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
     ))
-}
-
-/// `%41+` -> `A `.
-fn decode(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut bytes = text.bytes();
-    while let Some(b) = bytes.next() {
-        match b {
-            b'+' => out.push(b' '),
-            b'%' => {
-                let digits: Vec<u8> = bytes.by_ref().take(2).collect();
-                let value = std::str::from_utf8(&digits).ok().and_then(|d| u8::from_str_radix(d, 16).ok());
-                out.push(value.unwrap_or(b'?'));
-            }
-            other => out.push(other),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

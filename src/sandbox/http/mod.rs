@@ -1,12 +1,17 @@
 //! The world served over HTTP on loopback: one address for all of AWS, one for each database cloud, one to control it.
 
 mod astra;
+mod atlas;
 mod aws;
+mod aws_iam;
 mod aws_kms;
 mod aws_sts;
 mod control;
 mod cut;
+mod form;
+mod md5;
 mod singlestore;
+mod versions;
 
 use std::io;
 use std::net::SocketAddr;
@@ -39,6 +44,8 @@ pub struct Options {
     pub aws_port: u16,
     /// Port of the Astra address; 0: a free one.
     pub astra_port: u16,
+    /// Port of the Atlas address; 0: a free one.
+    pub atlas_port: u16,
     /// Port of the `SingleStore` address; 0: a free one.
     pub singlestore_port: u16,
     /// Port of the control address; 0: a free one.
@@ -52,6 +59,8 @@ pub struct Addresses {
     pub aws: String,
     /// Base URL of the `DevOps` API.
     pub astra: String,
+    /// Base URL of the Atlas Administration API and its token endpoint, without `/api`.
+    pub atlas: String,
     /// Base URL of `SingleStore`'s Management API.
     pub singlestore: String,
     /// Control address.
@@ -142,6 +151,11 @@ impl Shared {
         timed.clock.restart(now_ms, per_mille);
     }
 
+    /// Simulated time, ms since the epoch.
+    fn now_ms(&self) -> i64 {
+        self.lock().clock.now_ms()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Timed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,13 +184,25 @@ pub async fn serve(options: Options) -> io::Result<Running> {
     let (stop, stopped) = watch::channel(false);
     let aws = TcpListener::bind(("127.0.0.1", options.aws_port)).await?;
     let astra = TcpListener::bind(("127.0.0.1", options.astra_port)).await?;
+    let atlas = TcpListener::bind(("127.0.0.1", options.atlas_port)).await?;
     let singlestore = TcpListener::bind(("127.0.0.1", options.singlestore_port)).await?;
     let control = TcpListener::bind(("127.0.0.1", options.control_port)).await?;
     let url = |listener: &TcpListener| listener.local_addr().map(|a: SocketAddr| format!("http://{a}"));
-    let addresses =
-        Addresses { aws: url(&aws)?, astra: url(&astra)?, singlestore: url(&singlestore)?, control: url(&control)? };
+    let addresses = Addresses {
+        aws: url(&aws)?,
+        astra: url(&astra)?,
+        atlas: url(&atlas)?,
+        singlestore: url(&singlestore)?,
+        control: url(&control)?,
+    };
     let state = |kind| Front { shared: shared.clone(), kind };
-    let fronts = [(aws, Kind::Aws), (astra, Kind::Astra), (singlestore, Kind::SingleStore), (control, Kind::Control)];
+    let fronts = [
+        (aws, Kind::Aws),
+        (astra, Kind::Astra),
+        (atlas, Kind::Atlas),
+        (singlestore, Kind::SingleStore),
+        (control, Kind::Control),
+    ];
     let tasks = fronts
         .into_iter()
         .map(|(listener, kind)| tokio::spawn(listen(listener, state(kind), stopped.clone())))
@@ -188,6 +214,7 @@ pub async fn serve(options: Options) -> io::Result<Running> {
 enum Kind {
     Aws,
     Astra,
+    Atlas,
     SingleStore,
     Control,
 }
@@ -240,6 +267,7 @@ async fn handle(State(front): State<Front>, ConnectInfo(cut): ConnectInfo<Cut>, 
     let reply = match front.kind {
         Kind::Aws => aws::answer(&front.shared, &parts, &body),
         Kind::Astra => astra::answer(&front.shared, &parts, &body),
+        Kind::Atlas => atlas::answer(&front.shared, &parts, &body),
         Kind::SingleStore => singlestore::answer(&front.shared, &parts, &body),
         Kind::Control => control::answer(&front.shared, &parts, &body),
     };

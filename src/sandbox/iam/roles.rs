@@ -194,11 +194,9 @@ impl IamApi<'_> {
         let name = input.role_name.as_str();
         let path = input.path.as_deref().unwrap_or("/");
         let arn = role_arn(&self.who.account, path, name);
-        let facts =
-            Facts::default().and_maybe("iam:PermissionsBoundary", input.permissions_boundary.as_deref()).and_all(
-                "aws:TagKeys",
-                input.tags.iter().map(|(key, _)| key.clone()),
-            );
+        let facts = Facts::default()
+            .and_maybe("iam:PermissionsBoundary", input.permissions_boundary.as_deref())
+            .and_all("aws:TagKeys", input.tags.iter().map(|(key, _)| key.clone()));
         let facts =
             input.tags.iter().fold(facts, |facts, (key, value)| facts.and(&format!("aws:RequestTag/{key}"), value));
         let who = self.who.clone();
@@ -368,7 +366,13 @@ impl World {
     }
 
     /// Whether the caller's own policies, as they are seen in the present call, allow something that has no policy.
-    pub(in crate::sandbox) fn may_by_itself(&self, who: &Identity, action: &str, resource: &str, facts: &Facts) -> bool {
+    pub(in crate::sandbox) fn may_by_itself(
+        &self,
+        who: &Identity,
+        action: &str,
+        resource: &str,
+        facts: &Facts,
+    ) -> bool {
         let own = self.iam.own_policies(who, self.link.iam_at_ms);
         if own.is_administrator() {
             return true;
@@ -386,7 +390,10 @@ impl World {
             role_id: role.unique_id.clone(),
             arn: role.arn.clone(),
             created_at_ms: role.created_at_ms,
-            assume_role_policy_document: role.trust.as_ref().map_or_else(String::new, |t| t.shown(&self.iam).to_string()),
+            assume_role_policy_document: role
+                .trust
+                .as_ref()
+                .map_or_else(String::new, |t| t.shown(&self.iam).to_string()),
             description: role.description.clone(),
             max_session_duration: role.max_session_s,
             permissions_boundary: role.boundary.clone(),

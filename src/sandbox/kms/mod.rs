@@ -179,9 +179,8 @@ impl World {
         facts: impl FnOnce() -> Facts,
     ) -> bool {
         let with_key = || {
-            let tag = |facts: Facts, (name, value): (&String, &String)| {
-                facts.and(&format!("aws:ResourceTag/{name}"), value)
-            };
+            let tag =
+                |facts: Facts, (name, value): (&String, &String)| facts.and(&format!("aws:ResourceTag/{name}"), value);
             let facts = key.tags.iter().fold(facts(), tag);
             let multi_region = key.primary_region.is_some().to_string();
             facts

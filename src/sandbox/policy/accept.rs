@@ -105,7 +105,11 @@ fn is_printable(c: char) -> bool {
 fn read(text: &str, kind: Kind, iam: &Iam, visible_before_ms: i64) -> Result<Map<String, Value>, String> {
     let no = |text: &str| Err(text.to_owned());
     let Ok(Value::Object(mut document)) = serde_json::from_str::<Value>(text) else {
-        return no(if kind == Kind::Key { "Policy is not a valid JSON document" } else { "This policy contains invalid Json" });
+        return no(if kind == Kind::Key {
+            "Policy is not a valid JSON document"
+        } else {
+            "This policy contains invalid Json"
+        });
     };
     if let Some(unknown) = document.keys().find(|k| !matches!(k.as_str(), "Version" | "Id" | "Statement")) {
         return Err(format!("Policy has an unknown element {unknown}"));
@@ -133,17 +137,8 @@ fn read(text: &str, kind: Kind, iam: &Iam, visible_before_ms: i64) -> Result<Map
 }
 
 fn read_statement(s: &mut Map<String, Value>, kind: Kind, iam: &Iam, visible_before_ms: i64) -> Result<(), String> {
-    const KNOWN: [&str; 9] = [
-        "Sid",
-        "Effect",
-        "Principal",
-        "NotPrincipal",
-        "Action",
-        "NotAction",
-        "Resource",
-        "NotResource",
-        "Condition",
-    ];
+    const KNOWN: [&str; 9] =
+        ["Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"];
     let no = |text: &str| Err(text.to_owned());
     if let Some(unknown) = s.keys().find(|k| !KNOWN.contains(&k.as_str())) {
         return Err(format!("A statement has an unknown element {unknown}"));

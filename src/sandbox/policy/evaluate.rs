@@ -9,9 +9,7 @@ use serde::Serialize;
 
 use super::condition::{Facts, all_hold};
 use crate::domain::policy::pattern::{covers, matches_exactly};
-use crate::domain::policy::{
-    Effect, PolicyDocument, PrincipalKind, PrincipalSet, Principals, Selector, Statement,
-};
+use crate::domain::policy::{Effect, PolicyDocument, PrincipalKind, PrincipalSet, Principals, Selector, Statement};
 use crate::sandbox::iam::Identity;
 use crate::sandbox::ident::{arn_parts, is_account};
 
