@@ -2,20 +2,23 @@
 
 CONTROLPLANE := target/controlplane/controlplane
 WITNESS := target/witness/venv
+ATLAS_SDK := target/witness/atlas-sdk
 # The vendors' own specs of their APIs; they are not part of this project.
 ASTRA_SPEC ?= ../shared/specs/astra.yaml
+ATLAS_SPEC ?= ../shared/specs/atlas.yaml
 SINGLESTORE_SPEC ?= ../shared/specs/singlestore.yaml
 # Pairs of a table in tests/witness and the spec that it is compared with.
-SPEC_CHECKS ?= astra-contract.yaml=$(ASTRA_SPEC) singlestore-contract.yaml=$(SINGLESTORE_SPEC)
+SPEC_CHECKS ?= astra-contract.yaml=$(ASTRA_SPEC) atlas-contract.yaml=$(ATLAS_SPEC) \
+  singlestore-contract.yaml=$(SINGLESTORE_SPEC)
 
-.PHONY: demo test model mutants controlplane crds docs lint deny witness witness-venv witness-pins spec-check
+.PHONY: demo test model mutants controlplane crds docs lint deny witness witness-venv witness-sdk witness-pins spec-check
 
 demo: controlplane
 	@echo "Building the operator with its sandbox (about 4 minutes the first time on 2 cores, seconds after that)."
 	cargo build --locked --features sandbox
 	target/debug/cmk-operator demo $(DEMO_FLAGS)
 
-test: controlplane lint witness-venv
+test: controlplane lint witness-venv witness-sdk
 	cargo test --locked --features sandbox
 
 # The long explorations of the model, optimised, until there are a million states: up to 2 GB of memory (a build of its own,
@@ -31,12 +34,16 @@ controlplane:
 	tests/controlplane/build.sh $(CONTROLPLANE)
 
 # The simulated clouds against simulators of AWS that others wrote, and against the vendors' own clients. About a minute.
-witness: witness-venv
+witness: witness-venv witness-sdk
 	cargo test --locked --features sandbox --test witness -- --nocapture
 
 # Needs Python 3.10 and a package index; does nothing when the pinned versions are there.
 witness-venv:
 	@tests/witness/install.sh $(WITNESS)
+
+# Needs Go and its module proxy; a second when it is built.
+witness-sdk:
+	@tests/witness/atlas-sdk/build.sh $(ATLAS_SDK)
 
 # Needs uv: renews the hashes of the pinned versions after a change of requirements.in.
 witness-pins:
@@ -46,7 +53,7 @@ witness-pins:
 # For those who have the vendors' specs: compares the contract tables in tests/witness with them.
 spec-check: witness-venv
 	@for pair in $(SPEC_CHECKS); do \
-	  $(WITNESS)/bin/python tests/witness/spec_check.py "$${pair#*=}" "tests/witness/$${pair%%=*}" || exit 1; \
+	  $(WITNESS)/bin/python tests/witness/spec_check.py "tests/witness/$${pair%%=*}" "$${pair#*=}" || exit 1; \
 	done
 
 # The CRDs are generated from src/api, and copied into the chart; a test fails when the files are stale.

@@ -5,6 +5,7 @@
 #[path = "support/python.rs"]
 mod python;
 
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,14 @@ fn run(name: &str, arguments: &[&str]) -> ExitStatus {
 #[test]
 fn the_checks_refuse_what_they_are_there_to_refuse() {
     assert!(run("test_checks.py", &[]).success());
+}
+
+#[test]
+fn the_go_sdk_of_atlas_goes_from_a_role_to_a_cluster_and_back() {
+    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/witness/atlas-sdk");
+    assert!(client.exists(), "{} is missing: run `make witness-sdk` (needs Go)", client.display());
+    let arguments = ["--binary", env!("CARGO_BIN_EXE_cmk-operator"), "--client", client.to_str().unwrap()];
+    assert!(run("atlas_client.py", &arguments).success());
 }
 
 #[test]

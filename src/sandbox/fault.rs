@@ -16,7 +16,8 @@ pub enum Access {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
-    /// `kms:CreateKey`, `astra:CreateDatabase`, `singlestore:CreateWorkspaceGroup`; a trailing `*` matches any rest (`kms:*`, `*`).
+    /// `kms:CreateKey`, `iam:CreateRole`, `astra:CreateDatabase`, `atlas:CreateCluster`, `singlestore:CreateWorkspaceGroup`; a
+    /// trailing `*` matches any rest (`kms:*`, `*`).
     pub operation: String,
     /// Only reads or only writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,7 +28,8 @@ pub struct Match {
     /// Only this AWS account, or this organization of a database cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// Only calls whose resource (as the caller wrote it) contains this text.
+    /// Only calls whose resource (as the caller wrote it; for Atlas `<project>/<cluster, role id, key ...>`) contains
+    /// this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// Fires on exactly the n-th matching call (from 1): the same as `skip: n-1, times: 1`.
@@ -49,7 +51,8 @@ pub enum Fault {
     Error {
         /// HTTP status.
         status: u16,
-        /// AWS error code; the number under `ID` for Astra; `html` for a page from something in front of `SingleStore`.
+        /// AWS error code, the number under `ID` for Astra, `errorCode` for Atlas; `html` for a page from something in front
+        /// of `SingleStore`.
         code: String,
         /// Text of the answer.
         #[serde(default)]
@@ -68,7 +71,7 @@ pub enum Fault {
     },
     /// The service's own throttling answer; nothing is applied.
     Throttle {
-        /// The `Retry-After` header in seconds; when absent, Astra sends 1 and `SingleStore` none. Not for AWS.
+        /// The `Retry-After` header in seconds; when absent, Astra and Atlas send 1 and `SingleStore` none. Not for AWS.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after_s: Option<u32>,
     },

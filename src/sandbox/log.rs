@@ -13,17 +13,19 @@ pub struct Entry {
     pub seq: u64,
     /// Simulated time, ms since the epoch.
     pub at_ms: i64,
-    /// `kms`, `sts`, `tagging`, `astra` or `singlestore`.
+    /// `kms`, `sts`, `iam`, `tagging`, `astra`, `atlas` or `singlestore`.
     pub service: String,
     /// With the service in front: `kms:CreateKey`.
     pub operation: String,
     /// AWS account, or organization of the caller at a database cloud; empty when not authenticated.
     pub account: String,
-    /// Principal of the caller: an IAM ARN, or empty for a database cloud (tokens are secret).
+    /// Principal of the caller: an IAM ARN, a client id or public key of Atlas, or empty for Astra and `SingleStore` (tokens
+    /// are secret).
     pub principal: String,
     /// Region of the endpoint or of the request; empty where there is none.
     pub region: String,
-    /// Key ARN or database id: the one that came out if there is one, else what the caller wrote.
+    /// Key or role ARN, database id, or `<project>/<what>` for Atlas: the one that came out if there is one, else what
+    /// the caller wrote.
     pub resource: String,
     /// Read or write.
     pub access: Access,

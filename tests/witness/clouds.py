@@ -104,6 +104,7 @@ class Sandbox(Cloud):
         addresses = json.loads(line)
         self.aws, self.astra, self.control = (addresses[n] for n in ("aws", "astra", "control"))
         self.singlestore = addresses["singlestore"]
+        self.atlas = addresses["atlas"]
         # Quotas are ours alone, and the sequences run as fast as they can.
         ask(f"{self.control}/world", {"patch_settings": {"quotas": "off"}})
 

@@ -1,10 +1,11 @@
-"""The contract table of a cloud's API, and the check of recorded traffic against it.
+"""The contract tables of the database clouds, and the check of recorded traffic against them.
 
 Usage: contract.py [--whole] [--table TABLE] FILE...      FILE: what record.py wrote; TABLE: Astra's if absent
 --whole: every call that the table says our client sends has to be there.
 """
 
 import argparse
+import ipaddress
 import json
 import re
 from datetime import datetime
@@ -25,7 +26,18 @@ def is_time(text):
         return False
 
 
+def is_address(text):
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
 SCALARS = {
+    "any": lambda _: True,
+    "object_id": lambda v: isinstance(v, str) and re.fullmatch(r"[0-9a-f]{24}", v) is not None,
+    "address": lambda v: isinstance(v, str) and is_address(v),
     "string": lambda v: isinstance(v, str),
     "uuid": lambda v: isinstance(v, str) and UUID.fullmatch(v) is not None,
     "arn": lambda v: isinstance(v, str) and ARN.fullmatch(v) is not None,
@@ -41,7 +53,7 @@ IN_A_FIELD = {
 }
 IN_A_CALL = {
     *("method", "path", "source", "sent", "query", "body", "answers", "headers", "errors"),
-    *("not_in_spec", "left_out", "left_out_of_answers", "body_not_in_spec"),
+    *("not_in_spec", "left_out", "left_out_of_answers", "body_not_in_spec", "version", "open", "form"),
 }
 
 
@@ -51,6 +63,8 @@ class Table:
     def __init__(self, path=TABLE):
         raw = yaml.safe_load(Path(path).read_text())
         self.path, self.types, self.calls = Path(path), raw["types"], {}
+        # The version of the vendor's spec that it was written from.
+        self.spec_version = raw["spec"]["version"]
         # Without a body that anybody describes, an error is whatever it is.
         self.errors_are_text = raw.get("errors_are") == "text"
         for name, call in raw["calls"].items():
@@ -58,10 +72,13 @@ class Table:
                 call = {**raw["calls"][call.pop("like")], **call}
             if unknown := set(call) - IN_A_CALL:
                 raise SystemExit(f"{path}: {name}: unknown {unknown}")
+            # YAML reads what looks like a date as one.
+            if "version" in call:
+                call = {**call, "version": str(call["version"])}
             self.calls[name] = call
 
     def resolved(self, kind):
-        """(shape, what it is made of, options): shape is a scalar's name, `list` or `object`."""
+        """(shape, what it is made of, options): shape is a scalar's name, `list`, `map` or `object`."""
         if isinstance(kind, str):
             if kind in SCALARS:
                 return kind, None, {}
@@ -74,8 +91,10 @@ class Table:
             return "list", kind["list"], {}
         if "object" in kind:
             return "object", kind["object"], {}
+        if "map" in kind:
+            return "map", kind["map"], {}
         if unknown := set(kind) - IN_A_FIELD:
-            raise SystemExit(f"{TABLE}: unknown {unknown} in {kind}")
+            raise SystemExit(f"{self.path}: unknown {unknown} in {kind}")
         shape, inner, options = self.resolved(kind["type"])
         return shape, inner, {**options, **{k: v for k, v in kind.items() if k != "type"}}
 
@@ -84,6 +103,10 @@ class Table:
         shape, inner, options = self.resolved(kind)
         if value is None and options.get("may_be_null"):
             return []
+        if shape == "map":
+            if not isinstance(value, dict):
+                return [f"{at} is not an object: {value!r}"]
+            return [p for name, item in value.items() for p in self.check(item, inner, f"{at}.{name}")]
         if shape == "list":
             if not isinstance(value, list):
                 return [f"{at} is not a list: {value!r}"]
@@ -129,22 +152,35 @@ class Table:
         return name, [f"{name} ({one['method']} {one['path']}): {p}" for p in problems]
 
     def request(self, call, one, query):
-        if not one["bearer"]:
+        if not one["bearer"] and not call.get("open"):
             return ["no bearer token is sent"]
         problems = []
+        if "version" in call and "application/vnd.atlas." not in (one.get("accepted") or ""):
+            problems.append(f"no version is asked for: {one.get('accepted')}")
+        if "form" in call:
+            return problems + self.form(call, one)
         sent, known = dict(parse_qsl(query, keep_blank_values=True)), call.get("query", {})
         for key, text in sent.items():
             if key not in known:
                 problems.append(f"the query has {key}, which nobody knows")
                 continue
-            shape = self.resolved(known[key])[0]
+            shape, inner, _ = self.resolved(known[key])
+            if shape == "list":
+                problems += self.check(text, inner, f"query {key}")
+                continue
             value = json.loads(text) if shape in ("integer", "boolean") and re.fullmatch(r"\d+|true|false", text) else text
             problems += self.check(value, known[key], f"query {key}")
         if "body" not in call:
             return problems + ([f"a body is sent: {one['sent']!r}"] if one["sent"] else [])
-        if not (one["sent_type"] or "").startswith("application/json"):
+        media = "application/vnd.atlas." if "version" in call else "application/json"
+        if not (one["sent_type"] or "").startswith(media):
             problems.append(f"the body is sent as {one['sent_type']}")
         return problems + self.check(json.loads(one["sent"] or "null"), call["body"], "what is sent")
+
+    def form(self, call, one):
+        if not (one["sent_type"] or "").startswith("application/x-www-form-urlencoded"):
+            return [f"the form is sent as {one['sent_type']}"]
+        return self.check_fields(dict(parse_qsl(one["sent"])), call["form"], "the form")
 
     def answer(self, call, one):
         status, text = one["status"], one["answered"]
@@ -155,6 +191,9 @@ class Table:
         if status not in call["answers"]:
             return [f"the status {status} is not one of {[*call['answers'], *call['errors']]}"]
         problems = []
+        media = one["headers"].get("content-type", "")
+        if "version" in call and not media.startswith(f"application/vnd.atlas.{call['version']}+json"):
+            problems.append(f"answer {status} is {media} and not of version {call['version']}")
         for header, kind in call.get("headers", {}).get(status, {}).items():
             problems += self.check(one["headers"].get(header), kind, f"header {header}")
         kind = call["answers"][status]
@@ -163,9 +202,10 @@ class Table:
         return problems + self.check(json.loads(text or "null"), kind, f"answer {status}")
 
 
-def judge(exchanges, whole, path=TABLE):
+def judge(exchanges, whole, table=None):
     """The number of calls seen by name, and everything that is wrong."""
-    table, seen, problems = Table(path), {}, []
+    table = table or Table()
+    seen, problems = {}, []
     for one in exchanges:
         name, wrong = table.exchange(one)
         seen[name] = seen.get(name, 0) + 1
@@ -185,7 +225,7 @@ def main():
     parser.add_argument("files", nargs="+", type=Path)
     options = parser.parse_args()
     lines = [line for file in options.files for line in file.read_text().splitlines()]
-    seen, problems = judge([json.loads(line) for line in lines], options.whole, options.table)
+    seen, problems = judge([json.loads(line) for line in lines], options.whole, Table(options.table))
     for name, count in sorted(seen.items(), key=str):
         print(f"{count:5} {name}")
     if problems:

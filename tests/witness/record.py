@@ -58,6 +58,7 @@ class Passing(BaseHTTPRequestHandler):
                 "method": self.command,
                 "path": self.path,
                 "bearer": self.headers.get("authorization", "").startswith("Bearer "),
+                "accepted": self.headers.get("accept"),
                 "sent_type": self.headers.get("content-type"),
                 "sent": body.decode(),
                 "status": answer.status,

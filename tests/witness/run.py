@@ -65,7 +65,7 @@ def vendors_client(stack, directory, binary, cloud):
     with record.Recorder(getattr(sandbox, cloud), file) as recorder:
         checks.check(sandbox, recorder.address)
     exchanges = [json.loads(line) for line in file.read_text().splitlines()]
-    seen, problems = contract.judge(exchanges, whole=False, path=HERE / f"{cloud}-contract.yaml")
+    seen, problems = contract.judge(exchanges, whole=False, table=contract.Table(HERE / f"{cloud}-contract.yaml"))
     name = f"{client.__name__} {client.__version__}"
     if problems:
         raise SystemExit("\n".join([f"what {name} and the sandbox say is not in the contract:", *problems]))

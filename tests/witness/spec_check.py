@@ -1,6 +1,6 @@
 """Compares a contract table with the vendor's own spec, which is not part of this project.
 
-Usage: spec_check.py SPEC [TABLE]      TABLE: Astra's if absent
+Usage: spec_check.py TABLE SPEC
 """
 
 import sys
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import yaml
 
-from contract import SCALARS, TABLE, Table
+from contract import SCALARS, Table
 
-# The version that each table was written from.
-VERSIONS = {"astra-contract.yaml": "2.3.0", "singlestore-contract.yaml": "1.1.33"}
 # What our types are in a spec.
-PLAIN = {"uuid": "string", "arn": "string", "account": "string", "time": "string"}
+PLAIN = {name: "string" for name in ("uuid", "arn", "account", "time", "object_id", "address")}
+# Where a schema is one of several, ours are these.
+OURS = ("AWS", "ENCRYPTION_AT_REST")
 
 
 class Check:
@@ -31,17 +31,45 @@ class Check:
             node = target
         return node
 
+    def chosen(self, schema):
+        """The schema that is about us, if it is one of several."""
+        schema = self.deref(schema)
+        mapping = schema.get("discriminator", {}).get("mapping", {})
+        for name in OURS:
+            if name in mapping:
+                return self.deref({"$ref": mapping[name]})
+        for one in schema.get("oneOf", []):
+            # The vendor names AWS first where the options have no names.
+            if "$ref" not in one or OURS[0] in one["$ref"]:
+                return self.deref(one)
+        return schema
+
+    def flat(self, schema):
+        """A schema with what it is composed of put into it."""
+        parts = [self.flat(self.deref(part)) for part in schema.get("allOf", [])]
+        properties, required = {}, []
+        for part in [*parts, schema]:
+            properties.update(part.get("properties", {}))
+            required += part.get("required", [])
+        return {**schema, "properties": properties, "required": sorted(set(required))}
+
     def kind(self, kind, schema, at, left_out=()):
         """Our type against a schema: names, types, values, and what is required."""
-        schema = self.deref(schema)
+        schema = self.chosen(schema)
         shape, inner, options = self.table.resolved(kind)
         self.compared += 1
+        if shape == "any":
+            return None
+        if shape == "map":
+            if "additionalProperties" not in schema:
+                return self.wrong(at, "names of its own with us and not in the spec")
+            return self.kind(inner, schema["additionalProperties"], f"{at}.*", left_out)
         if shape == "list":
             if schema.get("type") != "array":
                 return self.wrong(at, "a list with us and not in the spec")
             return self.kind(inner, schema["items"], f"{at}[]", left_out)
         if shape == "object":
-            return self.fields(inner, schema, at, left_out)
+            return self.fields(inner, self.flat(schema), at, left_out)
         if schema.get("type") not in (PLAIN.get(shape, shape), None):
             self.wrong(at, f"{shape} with us, {schema.get('type')} in the spec")
         if "enum" in schema and "values" in options and "not_in_spec_values" not in options:
@@ -84,7 +112,7 @@ class Check:
             self.wrong(name, f"{call['method']} {call['path']} is not in the spec")
             return
         self.query(name, call, operation)
-        content = self.deref(operation.get("requestBody", {})).get("content", {}).get("application/json")
+        content = self.content(call, self.deref(operation.get("requestBody", {})))
         ours = "body" in call and "body_not_in_spec" not in call
         if "body_not_in_spec" in call and content:
             self.wrong(name, "the spec has a body, although the table says that it has none")
@@ -93,6 +121,13 @@ class Check:
         elif content:
             self.kind(call["body"], content["schema"], f"{name}: body", call.get("left_out", ()))
         self.statuses(name, call, operation["responses"])
+
+    @staticmethod
+    def content(call, holder):
+        """What is there in the version of the call, or in plain JSON."""
+        content = holder.get("content", {})
+        versioned = f"application/vnd.atlas.{call.get('version')}+json"
+        return content.get(versioned) or content.get("application/json")
 
     def query(self, name, call, operation):
         parameters = [self.deref(p) for p in operation.get("parameters", [])]
@@ -118,7 +153,11 @@ class Check:
                 continue
             if str(status) in excused:
                 self.wrong(name, f"the spec has an answer {status}, although the table says that it has not")
-            schema = found.get("content", {}).get("application/json", {}).get("schema")
+            content = self.content(call, found)
+            if content is None and "version" in call:
+                self.wrong(name, f"answer {status} has no version {call['version']} in the spec")
+                continue
+            schema = (content or {}).get("schema")
             kind = call["answers"].get(status, "none" if self.table.errors_are_text else "error")
             if (kind == "none") == bool(schema):
                 self.wrong(name, f"answer {status}: one has a body and the other has none")
@@ -130,12 +169,11 @@ class Check:
 
 
 def main():
-    path = Path(sys.argv[1])
-    table = Table(sys.argv[2] if len(sys.argv) > 2 else TABLE)
-    version = VERSIONS[table.path.name]
-    spec = yaml.safe_load(path.read_text())
-    if spec["info"]["version"] != version:
-        raise SystemExit(f"the spec is {spec['info']['version']}; the table was written from {version}: read it again")
+    table = Table(sys.argv[1])
+    spec = yaml.load(Path(sys.argv[2]).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    version = spec["info"]["version"]
+    if version != table.spec_version:
+        raise SystemExit(f"the spec is {version}; the table was written from {table.spec_version}: read it again")
     check = Check(spec, table)
     for name, call in table.calls.items():
         check.call(name, call)

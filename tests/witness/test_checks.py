@@ -116,6 +116,63 @@ class SingleStoresContract(unittest.TestCase):
             self.assertTrue(any(wrong in p for p in problems), (wrong, one, problems))
 
 
+class AtlasContract(unittest.TestCase):
+    """What only the table of Atlas has: versions, forms, maps, nulls."""
+
+    PROJECT = "/api/atlas/v2/groups/5a9db0c500000000000000b1"
+    MEDIA = "application/vnd.atlas.2025-03-12+json"
+
+    def setUp(self):
+        self.table = contract.Table(contract.TABLE.with_name("atlas-contract.yaml"))
+
+    def read(self, answered, path="/encryptionAtRest", version="2023-01-01", **more):
+        headers = {"content-type": f"application/vnd.atlas.{version}+json"}
+        one = exchange("GET", self.PROJECT + path, 200, json.dumps(answered), headers=headers)
+        return {**one, "accepted": self.MEDIA, **more}
+
+    def key(self, **changes):
+        aws = {"enabled": False, "valid": False, **changes}
+        other = {"enabled": False, "valid": False}
+        return {"awsKms": aws, "azureKeyVault": other, "googleCloudKms": other, "enabledForSearchNodes": False}
+
+    def control_plane(self, address):
+        clouds = {"aws": {"us-east-1": [address]}, "azure": {}, "gcp": {}}
+        return {
+            **self.read({"inbound": clouds, "outbound": clouds}, version="2023-11-15"),
+            "path": "/api/atlas/v2/unauth/controlPlaneIPAddresses",
+            "bearer": False,
+        }
+
+    def token(self, sent, **more):
+        answered = '{"access_token":"t","expires_in":3600,"token_type":"Bearer"}'
+        form = "application/x-www-form-urlencoded"
+        return exchange("POST", "/api/oauth/token", 200, answered, sent, bearer=False, sent_type=form, **more)
+
+    def test_what_keeps_to_it(self):
+        for one in [
+            self.read(self.key()),
+            self.read(self.key(enabled=True, customerMasterKeyID=ARN, region="US_EAST_1", valid=True)),
+            self.control_plane("192.0.2.0/24"),
+            self.token("grant_type=client_credentials"),
+        ]:
+            self.assertEqual(self.table.exchange(one)[1], [], one)
+
+    def test_what_does_not(self):
+        for wrong, one in [
+            ("no version is asked for", self.read(self.key(), accepted="application/json")),
+            ("not of version", self.read(self.key(), version="2024-08-05")),
+            ("no bearer token", self.read(self.key(), bearer=False)),
+            ("not one of", self.read(self.key(region="us-east-1"))),
+            ("nobody knows", self.read(self.key(colour="red"))),
+            ("not of type address", self.control_plane("here")),
+            ("not one of", self.token("grant_type=password")),
+            ("lacks grant_type", self.token("a=b")),
+            ("the form is sent as", {**self.token("grant_type=client_credentials"), "sent_type": "application/json"}),
+        ]:
+            problems = self.table.exchange(one)[1]
+            self.assertTrue(any(wrong in p for p in problems), (wrong, one, problems))
+
+
 class TheSpec(unittest.TestCase):
     """The comparison with a spec, on a small one."""
 
@@ -169,6 +226,26 @@ class TheSpec(unittest.TestCase):
         ]:
             problems = self.problems(call, operation)
             self.assertTrue(any(wrong in p for p in problems), (wrong, problems))
+
+    def test_schemas_that_are_composed(self):
+        ours = {"answers": {200: {"object": {"a": "integer", "b": {"map": "string"}}}}}
+        parts = [
+            {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+            {"properties": {"b": {"additionalProperties": {"type": "string"}}}},
+        ]
+        self.assertEqual(self.problems(ours, self.answer({"allOf": parts})), [])
+        self.assertTrue(self.problems(ours, self.answer({"allOf": parts[1:]})))
+        parts[1]["properties"]["b"] = {"type": "object"}
+        self.assertTrue(any("names of its own" in p for p in self.problems(ours, self.answer({"allOf": parts}))))
+
+    def test_versions(self):
+        ours = {"version": "2024-08-05", "answers": {200: {"object": {"a": "integer"}}}}
+        good = {"properties": {"a": {"type": "integer"}}}
+        media = {"application/vnd.atlas.2024-08-05+json": {"schema": good}}
+        self.assertEqual(self.problems(ours, {"responses": {"200": {"content": media}}}), [])
+        older = {"application/vnd.atlas.2023-01-01+json": {"schema": good}}
+        problems = self.problems(ours, {"responses": {"200": {"content": older}}})
+        self.assertTrue(any("no version" in p for p in problems), problems)
 
 
 class TheComparison(unittest.TestCase):

@@ -8,7 +8,7 @@
 //! | `GET /clock`, `POST /clock` | `{"advance_ms":604800000}`, `{"speed":60}` | `{"now_ms":...}` |
 //! | `GET /log?after=SEQ`, `DELETE /log` | | the calls, oldest first |
 //! | `GET /state` | | everything there is, see `World::dump` |
-//! | `POST /world` | a [`Command`]: `{"disable_key":{"arn":"arn:..."}}`, `{"patch_settings":{"kms_read_lag_ms":3000}}` | |
+//! | `POST /world` | a [`Command`]: `{"disable_key":{"arn":"arn:..."}}`, `{"patch_settings":{"kms_read_lag_ms":3000}}`, `{"atlas":{"set_legacy_backup":{...}}}` (see `AtlasCommand`) | |
 //! | `POST /singlestore/portal` | a [`Portal`]: `{"security_tab":{"org":"...","group":"..."}}` | what a human sees |
 
 use axum::extract::Query;
