@@ -9,6 +9,10 @@ mod access;
 mod astra;
 #[path = "sandbox/atlas.rs"]
 mod atlas;
+#[path = "sandbox/atlas_clusters.rs"]
+mod atlas_clusters;
+#[path = "sandbox/atlas_keys.rs"]
+mod atlas_keys;
 #[path = "sandbox/atlas_wire.rs"]
 mod atlas_wire;
 #[path = "sandbox/evaluate.rs"]

@@ -218,7 +218,7 @@ impl World {
         }
         self.ensure_account(parts[4]);
         let (now_ms, keep_ms) = (self.now_ms, self.keep_ms());
-        Some(Arc::make_mut(&mut self.iam).create(arn, trust.as_ref(), now_ms, keep_ms))
+        Some(Arc::make_mut(&mut self.iam).create(arn, trust, now_ms, keep_ms))
     }
 
     /// Deletes a principal; policies that name it show its unique id from now on.

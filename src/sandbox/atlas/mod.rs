@@ -1,4 +1,4 @@
-//! MongoDB Atlas, the Administration API v2: what projects hold and who may ask.
+//! Atlas of `MongoDB`, the Administration API v2: what projects hold and who may ask.
 //!
 //! Source: the vendor's spec, its list of error codes and its guides as gathered for this project. Where they are
 //! silent, the answer is made up and the comment says so.

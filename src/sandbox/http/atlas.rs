@@ -330,7 +330,7 @@ fn route(world: &mut World, login: &Login, parts: &Parts, path: &[&str], body: &
     let url = format!("http://{}{}", header(parts, "host").unwrap_or_default(), parts.uri);
     let atlas = &mut world.atlas(login);
     Ok(match (method, path) {
-        ("GET", ["groups"]) => ok(paged(atlas.projects(query(parts)?)?, &url)),
+        ("GET", ["groups"]) => ok(paged(&atlas.projects(query(parts)?)?, &url)),
         ("POST", ["groups"]) => ok(json!(atlas.create_project(&parse(body)?)?)),
         ("GET", ["groups", group]) => ok(json!(atlas.project(group)?)),
         ("DELETE", ["groups", group]) => {
@@ -340,7 +340,7 @@ fn route(world: &mut World, login: &Login, parts: &Parts, path: &[&str], body: &
         ("GET", ["rateLimits"]) => {
             let page = atlas.rate_limits(query(parts)?)?;
             let results = page.results.iter().map(limit_shown).collect();
-            ok(paged(Paged::<Value> { results, total_count: page.total_count }, &url))
+            ok(paged(&Paged::<Value> { results, total_count: page.total_count }, &url))
         }
         ("GET", ["groups", group, "ipAddresses"]) => {
             ok(json!({"groupId": group, "services": {"clusters": atlas.ip_addresses(group)?}}))
@@ -378,14 +378,14 @@ fn roles(atlas: &mut Atlas<'_>, parts: &Parts, path: &[&str], body: &[u8]) -> Re
 
 fn clusters(atlas: &mut Atlas<'_>, parts: &Parts, path: &[&str], body: &[u8], url: &str) -> Result<Good, Failure> {
     Ok(match (parts.method.as_str(), path) {
-        ("GET", ["groups", group, "clusters"]) => ok(paged(atlas.clusters(group, query(parts)?)?, url)),
+        ("GET", ["groups", group, "clusters"]) => ok(paged(&atlas.clusters(group, query(parts)?)?, url)),
         ("POST", ["groups", group, "clusters"]) => {
             Good { status: 201, body: Some(json!(atlas.create_cluster(group, &parse(body)?)?)) }
         }
         ("GET", ["groups", group, "clusters", "provider", "regions"]) => {
             let tier = query::<Tier>(parts)?.tier;
             let providers = repeated(parts, "providers");
-            ok(paged(atlas.provider_regions(group, &providers, tier.as_deref(), query::<PageQuery>(parts)?)?, url))
+            ok(paged(&atlas.provider_regions(group, &providers, tier.as_deref(), query::<PageQuery>(parts)?)?, url))
         }
         ("GET", ["groups", group, "clusters", name]) => ok(json!(atlas.cluster(group, name)?)),
         ("PATCH", ["groups", group, "clusters", name]) => {
@@ -399,7 +399,7 @@ fn clusters(atlas: &mut Atlas<'_>, parts: &Parts, path: &[&str], body: &[u8], ur
     })
 }
 
-fn paged<T: serde::Serialize>(page: Paged<T>, url: &str) -> Value {
+fn paged<T: serde::Serialize>(page: &Paged<T>, url: &str) -> Value {
     let mut shown = json!(page);
     shown["links"] = json!([{"href": url, "rel": "self"}]);
     shown

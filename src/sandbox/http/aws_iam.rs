@@ -76,7 +76,10 @@ fn answer(iam: &mut IamApi<'_>, action: &str, form: &Form) -> Result<Option<Stri
         }
         "ListRolePolicies" => {
             let page = iam.list_role_policies(field("RoleName")?, most, marker)?;
-            let names: String = page.names.iter().map(|n| format!("<member>{}</member>", escape(n))).collect();
+            let names = page.names.iter().fold(String::new(), |mut out, name| {
+                let _ = write!(out, "<member>{}</member>", escape(name));
+                out
+            });
             Some(format!("<PolicyNames>{names}</PolicyNames>{}", next_page(page.marker.as_deref())))
         }
         "TagRole" => {

@@ -201,7 +201,7 @@ impl Iam {
     }
 
     /// Creates a principal by hand, as somebody new if the ARN was taken: an administrator.
-    pub(super) fn create(&mut self, arn: &str, trust: Option<&Trust>, now_ms: i64, keep_ms: i64) -> String {
+    pub(super) fn create(&mut self, arn: &str, trust: Option<Trust>, now_ms: i64, keep_ms: i64) -> String {
         let trust = trust.map(|t| t.policy(self));
         let principal = Principal { trust, ..self.new_principal(arn, now_ms) };
         let unique_id = principal.unique_id.clone();

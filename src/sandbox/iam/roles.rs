@@ -134,7 +134,7 @@ impl IamApi<'_> {
         operation: &'static str,
         access: Access,
         name: &str,
-        facts: Facts,
+        facts: &Facts,
         body: impl FnOnce(&mut World, Option<Arc<Principal>>, &str) -> Result<T, ServiceError>,
     ) -> Result<T, Failure> {
         let who = self.who.clone();
@@ -157,7 +157,7 @@ impl IamApi<'_> {
                 None => role_arn(&who.account, "/", name),
             };
             world.link.touched = Some(arn.clone());
-            world.authorize_iam(&who, operation, &arn, &facts)?;
+            world.authorize_iam(&who, operation, &arn, facts)?;
             body(world, role, &arn)
         })
     }
@@ -169,7 +169,7 @@ impl IamApi<'_> {
         name: &str,
         body: impl FnOnce(&World, &mut Principal) -> Result<T, ServiceError>,
     ) -> Result<T, Failure> {
-        self.on_role(operation, Access::Write, name, Facts::default(), |world, role, _| {
+        self.on_role(operation, Access::Write, name, &Facts::default(), |world, role, _| {
             let mut role = Principal::clone(&*role.ok_or_else(|| no_role(name))?);
             let result = body(world, &mut role)?;
             world.put_principal(role);
@@ -184,7 +184,7 @@ impl IamApi<'_> {
         name: &str,
         body: impl FnOnce(&World, &Principal) -> Result<T, ServiceError>,
     ) -> Result<T, Failure> {
-        self.on_role(operation, Access::Read, name, Facts::default(), |world, role, _| {
+        self.on_role(operation, Access::Read, name, &Facts::default(), |world, role, _| {
             body(world, &*role.ok_or_else(|| no_role(name))?)
         })
     }
@@ -311,7 +311,7 @@ impl IamApi<'_> {
 
     /// Deletes a role that has no inline policies any more. Policies that named it show its unique id from now on.
     pub fn delete_role(&mut self, name: &str) -> Result<(), Failure> {
-        self.on_role("DeleteRole", Access::Write, name, Facts::default(), |world, role, arn| {
+        self.on_role("DeleteRole", Access::Write, name, &Facts::default(), |world, role, arn| {
             let role = role.ok_or_else(|| no_role(name))?;
             if role.policies.as_ref().is_some_and(|all| !all.is_empty()) {
                 let text = "Cannot delete entity, must delete policies first.";

@@ -1,7 +1,7 @@
 //! What policies allow: the one evaluator, for key policies, trust policies, identity policies and boundaries.
 //!
 //! Source: IAM user guide, "Policy evaluation logic" and its pages for one account and for several accounts,
-//! "Permissions boundaries for IAM entities", "AWS JSON policy elements: Principal" and "NotPrincipal". A key policy and
+//! "Permissions boundaries for IAM entities", "AWS JSON policy elements: Principal" and the one about `NotPrincipal`. A key policy and
 //! the trust policy of a role are the two policies on a resource without which nothing is allowed, not even to the
 //! resource's own account; both are evaluated here in the same way.
 
