@@ -80,7 +80,9 @@ impl Policy {
             return false;
         };
         let unique_id = iam.stored_name(who);
-        let facts = facts();
+        // Most policies have no conditions: a model that asks a million times does without the facts then.
+        let conditional = document.statements.iter().any(|s| !s.conditions.is_empty());
+        let facts = if conditional || !own.is_administrator() { facts() } else { Facts::default() };
         let request = Request { caller: who, unique_id: &unique_id, action, resource, facts: &facts };
         let policies = Policies { on_resource: Some((&document, owner)), ..own.policies() };
         decide(&request, &policies) == Decision::Allowed
