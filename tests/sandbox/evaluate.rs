@@ -2,7 +2,7 @@
 //!
 //! Source: IAM user guide, "Policy evaluation logic" with "Policy evaluation for requests within a single account" and
 //! "Cross-account policy evaluation logic", "Permissions boundaries for IAM entities", "AWS JSON policy elements:
-//! Principal" and "NotPrincipal", "IAM JSON policy elements: Condition operators", "Single-valued vs. multivalued context
+//! Principal" and "`NotPrincipal`", "IAM JSON policy elements: Condition operators", "Single-valued vs. multivalued context
 //! keys"; KMS guide, "Default key policy" and "Allowing users in other accounts to use a KMS key".
 
 use cmk_operator::domain::policy::PolicyDocument;

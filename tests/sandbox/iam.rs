@@ -39,12 +39,12 @@ fn use_of(key: &str) -> String {
 }
 
 /// Becomes the role as the vendor does.
-fn assume(world: &mut World, arn: &str, word: &str) -> Result<Identity, Failure> {
+fn assume(world: &mut World, arn: &str, external_id: &str) -> Result<Identity, Failure> {
     let vendor = Identity { account: VENDOR.into(), arn: format!("arn:aws:iam::{VENDOR}:root"), session: None };
     let request = AssumeRole {
         role_arn: arn.into(),
         role_session_name: "vendor".into(),
-        external_id: Some(word.into()),
+        external_id: Some(external_id.into()),
         duration_seconds: None,
     };
     // The vendor's account is taken at its word.
