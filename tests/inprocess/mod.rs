@@ -1,0 +1,27 @@
+//! The operator in process: its real pieces put together as `controller::pass` does it, on the simulated clouds and an API
+//! server of a few lines. For tests that need thousands of lives, or every order of what happens in one.
+//!
+//! # Caveats
+//! Not here: the queue, the leader's lease, the claims of registrations by several keys, what a Secret that did not work
+//! holds off, and the events. Those are proven on the real process (`tests/cluster`, `tests/queue.rs`).
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed test should stop at the place"
+)]
+
+pub mod confirm;
+pub mod dereference;
+pub mod dice;
+pub mod lab;
+pub mod ledger;
+pub mod pass;
+pub mod store;
+pub mod trouble;
+pub mod turn;
