@@ -11,7 +11,7 @@ SINGLESTORE_SPEC ?= ../shared/specs/singlestore.yaml
 SPEC_CHECKS ?= astra-contract.yaml=$(ASTRA_SPEC) atlas-contract.yaml=$(ATLAS_SPEC) \
   singlestore-contract.yaml=$(SINGLESTORE_SPEC)
 
-.PHONY: demo test model mutants controlplane crds docs lint deny witness witness-venv witness-sdk witness-pins spec-check
+.PHONY: demo test model pairs mutants controlplane crds docs lint deny witness witness-venv witness-sdk witness-pins spec-check
 
 demo: controlplane
 	@echo "Building the operator with its sandbox (about 4 minutes the first time on 2 cores, seconds after that)."
@@ -25,6 +25,10 @@ test: controlplane lint witness-venv witness-sdk
 # about 5 minutes the first time on 2 cores).
 model:
 	cargo test --locked --profile model --features model --test model -- --nocapture --test-threads 1
+
+# Every ordered pair of faults, on the build of `make model`.
+pairs:
+	cargo test --locked --profile model --features model --test pairs -- --nocapture
 
 # Plants each mutant of tests/mutants/list.yaml and sees it killed: a build for each, half an hour on 2 cores.
 mutants: witness-venv
