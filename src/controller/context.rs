@@ -212,7 +212,9 @@ impl Note {
     }
 
     /// Takes note of a pass.
-    pub fn passed(&mut self, depth: Depth, plan: &Plan, done: &[Step], now: Moment, settings: &Settings) {
+    pub fn passed(&mut self, depth: Depth, plan: &Plan, outcome: &Outcome, now: Moment, settings: &Settings) {
+        let done = &outcome.done;
+        self.refused(plan, outcome, now);
         self.looks.clone_from(&plan.looks);
         self.recent.retain(|_, at| now.since(*at) < settings.repair_holdoff);
         self.recent.extend(done.iter().filter(|step| step.is_outside()).map(|step| (step.effect(), now)));
@@ -235,7 +237,7 @@ impl Note {
 
     /// Takes note of the policies that AWS refused because it does not know a principal, and forgets those that it took,
     /// or that need no write any more.
-    pub fn refused(&mut self, plan: &Plan, outcome: &Outcome, now: Moment) {
+    fn refused(&mut self, plan: &Plan, outcome: &Outcome, now: Moment) {
         let written = |region: &Region| {
             outcome.done.iter().any(|step| matches!(step, Step::PutPolicy { .. }) && step.region() == Some(region))
         };

@@ -63,6 +63,17 @@ pub trait Kind:
     /// Puts a record into a status.
     fn put(status: &mut Self::Status, record: &Record);
 
+    /// The object with a record in its status.
+    #[must_use]
+    fn recorded(&self, record: &Record, now: Moment) -> Self {
+        let generation = self.meta().generation.unwrap_or_default();
+        let mut status = self.status().cloned().unwrap_or_else(|| Self::initial(generation, now));
+        Self::put(&mut status, record);
+        let mut object = self.clone();
+        object.set_status(status);
+        object
+    }
+
     /// Whether a status holds a record.
     fn holds(status: &Self::Status, record: &Record) -> bool;
 

@@ -106,12 +106,7 @@ impl<K: Kind> Ledger for KubeLedger<'_, K> {
     }
 
     async fn record(&mut self, record: &Record) -> Result<(), Fault> {
-        let mut object = self.object.clone();
-        let generation = object.meta().generation.unwrap_or_default();
-        let mut status = object.status().cloned().unwrap_or_else(|| K::initial(generation, self.clock.now()));
-        K::put(&mut status, record);
-        object.set_status(status);
-        let written = self.replace(&object).await?;
+        let written = self.replace(&self.object.recorded(record, self.clock.now())).await?;
         let kept = written.status().is_some_and(|status| K::holds(status, record));
         self.object = written;
         if kept {

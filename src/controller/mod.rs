@@ -6,7 +6,7 @@ pub mod dereference;
 pub mod events;
 pub mod kind;
 pub mod ledger;
-mod pace;
+pub mod pace;
 pub mod pass;
 pub mod queue;
 pub mod run;

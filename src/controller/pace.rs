@@ -1,15 +1,72 @@
 //! What the pace of looks and retries of an object depends on.
 
-use crate::controller::context::ObjectName;
-use crate::domain::condition::Reason;
+use std::time::Duration;
+
+use crate::controller::backoff::Failure;
+use crate::controller::context::{Note, ObjectName};
+use crate::controller::queue::{Lane, Next};
+use crate::domain::condition::{ConditionType, Reason, Standing, Truth};
 use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed};
-use crate::plan::Plan;
+use crate::execute::Outcome;
 use crate::plan::finding::Finding;
 use crate::plan::step::Step;
+use crate::plan::{NextLook, Plan};
+
+/// What of the pace depends neither on the plan nor on what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rhythm {
+    /// The time.
+    pub now: Moment,
+    /// The longest pause between looks at something that is on its way.
+    pub slowest: Duration,
+    /// Between 0 and 1: how far an object's looks at rest are from those of others.
+    pub jitter: f64,
+}
+
+/// When the next pass is due. `written` is what went wrong with the status; `calls` is how many the pass made.
+pub fn next(
+    note: &mut Note,
+    plan: &Plan,
+    outcome: &Outcome,
+    written: Option<&Fault>,
+    calls: u32,
+    rhythm: Rhythm,
+) -> Next {
+    let Rhythm { now, slowest, jitter } = rhythm;
+    if written.is_some_and(|fault| fault.class == FaultClass::Conflict) {
+        return Next::After(Duration::from_millis(200), Lane::Fresh);
+    }
+    let failed_steps = outcome.failed.iter().map(|(step, fault)| (lasting(plan, step, fault), fault));
+    let faults = failed_steps.chain(written.map(|fault| (fault.class, fault)));
+    let worst = faults.filter(|(class, _)| *class != FaultClass::Conflict).max_by_key(|(class, _)| *class);
+    if let Some((class, fault)) = worst {
+        let retry_after = fault.retry_after.map(Span::to_duration);
+        return failed(note, now, class, retry_after, calls);
+    }
+    let stuck = plan.findings.iter().any(|f| {
+        f.condition == ConditionType::Stalled && f.truth == Truth::True && f.reason.standing() == Standing::Stuck
+    });
+    if plan.steps.is_empty() && stuck && !plan.next_look.polling {
+        return failed(note, now, FaultClass::Refused, None, calls);
+    }
+    let unseen = plan.findings.iter().any(|f| f.condition != ConditionType::Ready && f.reason == Reason::Unreachable);
+    if plan.steps.is_empty() && unseen {
+        return failed(note, now, FaultClass::Transient, None, calls);
+    }
+    Next::After(note.next(plan.next_look, now, slowest, jitter), Lane::Resync)
+}
+
+/// Another attempt, when the class of the failure says so; it will look at everything.
+pub fn failed(note: &mut Note, now: Moment, class: FaultClass, retry_after: Option<Duration>, calls: u32) -> Next {
+    let everything = NextLook { after: Span(0), depth: Depth::Everything, polling: false };
+    note.next(everything, now, Duration::ZERO, 0.0);
+    Next::Failed(Failure::new(class).with_calls(calls).with_retry_after(retry_after))
+}
 
 /// The class of a fault as pauses are chosen by it: what the plan has given up to come by itself waits for a human.
-pub(super) fn lasting(plan: &Plan, step: &Step, fault: &Fault) -> FaultClass {
+fn lasting(plan: &Plan, step: &Step, fault: &Fault) -> FaultClass {
     let given_up = |f: &Finding| f.reason == Reason::PrincipalMissing && f.region.as_ref() == step.region();
     if fault.class == FaultClass::Settling && plan.findings.iter().any(given_up) {
         return FaultClass::Refused;

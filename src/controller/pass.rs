@@ -14,20 +14,19 @@ use crate::controller::dereference::Dereferenced;
 use crate::controller::events;
 use crate::controller::kind::Kind;
 use crate::controller::ledger::KubeLedger;
-use crate::controller::pace::{jitter, lasting, observed_calls};
+use crate::controller::pace::{self, Rhythm, jitter, observed_calls};
 use crate::controller::queue::{Lane, Next};
 use crate::domain::condition::{ConditionType, Reason, Standing, Truth};
 use crate::domain::desired::Desired;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::memory::{MEMORY_VERSION, Memory, RegionMemory};
 use crate::domain::moment::{Moment, Span};
-use crate::domain::observed::Depth;
 use crate::execute::{Hands, Outcome, execute};
 use crate::observe::observe;
 use crate::plan::check::check;
 use crate::plan::finding::Finding;
 use crate::plan::step::{Site, Step};
-use crate::plan::{NextLook, Pass, Plan, decide};
+use crate::plan::{Pass, Plan, decide};
 use crate::ports::{Applied, KeyService, Upstream};
 use crate::telemetry::metrics::{Object, PassOutcome, Ready, StepOutcome};
 
@@ -231,8 +230,7 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
             return Next::After(Duration::from_secs(1), Lane::Fresh);
         }
         let plan = checked.plan();
-        self.note.passed(depth, plan, &outcome.done, self.now, &context.settings);
-        self.note.refused(plan, &outcome, self.now);
+        self.note.passed(depth, plan, &outcome, self.now, &context.settings);
         if outcome.over {
             return Next::After(Duration::from_millis(200), Lane::Fresh);
         }
@@ -289,36 +287,12 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
     }
 
     fn next(&mut self, plan: &Plan, outcome: &Outcome, written: Option<&Fault>, calls: u32) -> Next {
-        let pacing = self.context.pacing;
-        if written.is_some_and(|fault| fault.class == FaultClass::Conflict) {
-            return Next::After(Duration::from_millis(200), Lane::Fresh);
-        }
-        let failed = outcome.failed.iter().map(|(step, fault)| (lasting(plan, step, fault), fault));
-        let faults = failed.chain(written.map(|fault| (fault.class, fault)));
-        let worst = faults.filter(|(class, _)| *class != FaultClass::Conflict).max_by_key(|(class, _)| *class);
-        if let Some((class, fault)) = worst {
-            let retry_after = fault.retry_after.map(Span::to_duration);
-            return self.failed(class, retry_after, calls);
-        }
-        let stuck = plan.findings.iter().any(|f| {
-            f.condition == ConditionType::Stalled && f.truth == Truth::True && f.reason.standing() == Standing::Stuck
-        });
-        if plan.steps.is_empty() && stuck && !plan.next_look.polling {
-            return self.failed(FaultClass::Refused, None, calls);
-        }
-        let unseen =
-            plan.findings.iter().any(|f| f.condition != ConditionType::Ready && f.reason == Reason::Unreachable);
-        if plan.steps.is_empty() && unseen {
-            return self.failed(FaultClass::Transient, None, calls);
-        }
-        let jitter = jitter(self.name);
-        Next::After(self.note.next(plan.next_look, self.now, pacing.slowest_poll, jitter), Lane::Resync)
+        let rhythm = Rhythm { now: self.now, slowest: self.context.pacing.slowest_poll, jitter: jitter(self.name) };
+        pace::next(&mut self.note, plan, outcome, written, calls, rhythm)
     }
 
     fn failed(&mut self, class: FaultClass, retry_after: Option<Duration>, calls: u32) -> Next {
-        let everything = NextLook { after: Span(0), depth: Depth::Everything, polling: false };
-        self.note.next(everything, self.now, Duration::ZERO, 0.0);
-        Next::Failed(Failure::new(class).with_calls(calls).with_retry_after(retry_after))
+        pace::failed(&mut self.note, self.now, class, retry_after, calls)
     }
 
     /// While a Secret that did not work is still the same, nothing outside is asked again before its time.

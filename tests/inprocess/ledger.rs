@@ -76,11 +76,6 @@ impl<K: Held> Ledger for Shelf<'_, K> {
     }
 
     async fn record(&mut self, record: &Record) -> Result<(), Fault> {
-        let mut object = self.object.clone();
-        let generation = object.meta().generation.unwrap_or_default();
-        let mut status = object.status().cloned().unwrap_or_else(|| K::initial(generation, self.lab.now()));
-        K::put(&mut status, record);
-        object.set_status(status);
-        self.replace(object).await
+        self.replace(self.object.recorded(record, self.lab.now())).await
     }
 }

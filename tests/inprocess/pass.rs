@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use cmk_operator::api::ANNOTATION_RECONCILE_REQUESTED_AT;
 use cmk_operator::clock::Clock;
-use cmk_operator::controller::backoff::Failure;
 use cmk_operator::controller::context::Note;
+use cmk_operator::controller::pace::{self, Rhythm};
 use cmk_operator::controller::queue::{Lane, Next};
-use cmk_operator::domain::condition::{ConditionType, Reason, Standing, Truth};
+use cmk_operator::domain::condition::{ConditionType, Reason};
 use cmk_operator::domain::fault::{Fault, FaultClass};
-use cmk_operator::domain::moment::{Moment, Span};
 use cmk_operator::domain::observed::Depth;
 use cmk_operator::execute::{Hands, Outcome, Witness, execute};
 use cmk_operator::observe::observe;
 use cmk_operator::plan::check::check;
 use cmk_operator::plan::step::{Site, Step};
-use cmk_operator::plan::{NextLook, Pass, Plan, decide};
+use cmk_operator::plan::{Pass, Plan, decide};
 use cmk_operator::ports::Authority;
 use kube::ResourceExt;
 
@@ -69,7 +68,7 @@ pub async fn pass<K: Refers>(lab: &Lab, name: &str, note: &mut Note) -> Passed {
             let mut status = object.status().cloned().unwrap_or_else(|| K::initial(generation, now));
             K::stall(&mut status, generation, Reason::InvalidSpec, &invalid.to_string(), now);
             let _ = Shelf::new(lab, object).write(status).await;
-            return Passed { quiet: true, ..failed(note, now, FaultClass::Terminal, None) };
+            return Passed { quiet: true, ..Passed::then(pace::failed(note, now, FaultClass::Terminal, None, 0)) };
         }
     };
     let requested = is_requested(&object);
@@ -110,8 +109,7 @@ pub async fn pass<K: Refers>(lab: &Lab, name: &str, note: &mut Note) -> Passed {
     if outcome.done.contains(&Step::AddFinalizer) {
         return Passed::soon(Duration::from_secs(1));
     }
-    note.passed(depth, plan, &outcome.done, now, &lab.settings);
-    note.refused(plan, &outcome, now);
+    note.passed(depth, plan, &outcome, now, &lab.settings);
     if outcome.over {
         return Passed::soon(Duration::from_millis(200));
     }
@@ -132,8 +130,9 @@ pub async fn pass<K: Refers>(lab: &Lab, name: &str, note: &mut Note) -> Passed {
         && written.is_ok()
         && plan.steps.is_empty()
         && plan.next_look.after >= lab.settings.state_interval;
-    let next = next(note, plan, &outcome, written.err(), now);
-    Passed { quiet, wrote, ..next }
+    let rhythm = Rhythm { now, slowest: SLOWEST_POLL, jitter: 0.5 };
+    let next = pace::next(note, plan, &outcome, written.err().as_ref(), 0, rhythm);
+    Passed { quiet, wrote, ..Passed::then(next) }
 }
 
 fn tale<K: Refers>(name: &str, depth: Depth, plan: &Plan, outcome: &Outcome) -> String {
@@ -183,33 +182,4 @@ fn is_requested<K: Refers>(object: &K) -> bool {
     let requested = object.annotations().get(ANNOTATION_RECONCILE_REQUESTED_AT);
     let handled = object.status().cloned().and_then(|mut status| K::handled(&mut status).take());
     requested.is_some() && requested != handled.as_ref()
-}
-
-/// When the next pass is due.
-fn next(note: &mut Note, plan: &Plan, outcome: &Outcome, written: Option<Fault>, now: Moment) -> Passed {
-    if written.as_ref().is_some_and(|fault| fault.class == FaultClass::Conflict) {
-        return Passed::soon(Duration::from_millis(200));
-    }
-    let faults = outcome.failed.iter().map(|(_, fault)| fault).chain(written.as_ref());
-    let worst = faults.filter(|fault| fault.class != FaultClass::Conflict).max_by_key(|fault| fault.class);
-    if let Some(fault) = worst {
-        return failed(note, now, fault.class, fault.retry_after);
-    }
-    let stuck = plan.findings.iter().any(|f| {
-        f.condition == ConditionType::Stalled && f.truth == Truth::True && f.reason.standing() == Standing::Stuck
-    });
-    if plan.steps.is_empty() && stuck && !plan.next_look.polling {
-        return failed(note, now, FaultClass::Refused, None);
-    }
-    let unseen = plan.findings.iter().any(|f| f.condition != ConditionType::Ready && f.reason == Reason::Unreachable);
-    if plan.steps.is_empty() && unseen {
-        return failed(note, now, FaultClass::Transient, None);
-    }
-    Passed::then(Next::After(note.next(plan.next_look, now, SLOWEST_POLL, 0.5), Lane::Resync))
-}
-
-fn failed(note: &mut Note, now: Moment, class: FaultClass, retry_after: Option<Span>) -> Passed {
-    let everything = NextLook { after: Span(0), depth: Depth::Everything, polling: false };
-    note.next(everything, now, Duration::ZERO, 0.0);
-    Passed::then(Next::Failed(Failure::new(class).with_retry_after(retry_after.map(Span::to_duration))))
 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use cmk_operator::api::{CustomerKey, EncryptedCluster, FINALIZER};
 use cmk_operator::clock::Clock;
 use cmk_operator::controller::kind::Kind;
-use cmk_operator::domain::moment::Moment;
 use cmk_operator::ports::{Fault, FaultClass, Ledger, Record};
 
 use super::act::{Clash, Who};
@@ -163,12 +162,7 @@ impl<K: Held> Ledger for Shelf<'_, '_, K> {
     }
 
     async fn record(&mut self, record: &Record) -> Result<(), Fault> {
-        let mut object = (*self.object).clone();
-        let generation = object.meta().generation.unwrap_or_default();
-        let now: Moment = self.lab.now();
-        let mut status = object.status().cloned().unwrap_or_else(|| K::initial(generation, now));
-        K::put(&mut status, record);
-        object.set_status(status);
+        let object = self.object.recorded(record, self.lab.now());
         if matches!(record, Record::KeyIntent(..)) {
             lock(&self.lab.ghost).intents += 1;
         }

@@ -349,7 +349,7 @@ fn act<K: Declares>(lab: &Lab<'_>, object: Arc<K>, going: &mut Stopped) -> bool 
     if outcome.done.contains(&Step::AddFinalizer) {
         return false;
     }
-    noted.note.passed(*depth, plan, &outcome.done, now, settings);
+    noted.note.passed(*depth, plan, &outcome, now, settings);
     if outcome.over || outcome.done.contains(&Step::RemoveFinalizer) {
         return false;
     }

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::manifests::Manifests;
-use super::{Planned, PlannedStep, Report, details, nothing_done};
+use super::{Planned, PlannedStep, Report, details, name_of, nothing_done};
 use crate::api::CustomerKey;
 use crate::api::parse::{self, Invalid};
 use crate::commands::read_only::{ReadOnly, Viewer};
@@ -181,10 +181,6 @@ impl<A: KeyService, U: Upstream> Live<A, U> {
         let namespace = api.get("kube-system").await.map_err(|error| wrong(&error))?;
         Ok(namespace.uid().unwrap_or_default())
     }
-}
-
-fn name_of<K: Kind>(object: &K) -> (String, String) {
-    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 fn meaningless<K: Kind>(object: &K, invalid: &Invalid) -> Failed {

@@ -9,6 +9,7 @@ pub mod manifests;
 pub mod rehearsal;
 pub mod text;
 
+use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -184,6 +185,10 @@ impl Report {
             }
         }
     }
+}
+
+fn name_of<K: Kind>(object: &K) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// What else is to be known of a step: with what it is done, and what it has to wait for.

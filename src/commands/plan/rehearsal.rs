@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use super::imagined::Imagined;
 use super::manifests::Manifests;
-use super::{Planned, PlannedStep, Report, details, nothing_done};
+use super::{Planned, PlannedStep, Report, details, name_of, nothing_done};
 use crate::api::parse::{self, Invalid};
 use crate::api::{CustomerKey, EncryptedCluster, FINALIZER, NamespacesFrom, SecretRef};
 use crate::clock::Clock;
@@ -80,10 +80,6 @@ impl<K: Kind> Actor<K> {
         let planned = Planned::of(&object);
         Self { object, note: Note::default(), planned }
     }
-}
-
-fn name_of<K: Kind>(object: &K) -> (String, String) {
-    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// What an object declares among the manifests.
@@ -241,7 +237,7 @@ impl Stage<'_> {
         if let Some((_, fault)) = outcome.failed.first() {
             return Err(defect(&format!("a step failed where none can: {fault}")));
         }
-        actor.note.passed(depth, plan, &outcome.done, now, self.settings);
+        actor.note.passed(depth, plan, &outcome, now, self.settings);
         let before = actor.object.status().cloned();
         actor.object = record.object;
         if let Some(status) = K::render(actor.object.status(), &desired, &memory, plan, &outcome, now) {
@@ -273,10 +269,7 @@ impl<K: Kind> Ledger for Shelf<K> {
     }
 
     async fn record(&mut self, record: &Record) -> Result<(), Fault> {
-        let generation = self.object.meta().generation.unwrap_or_default();
-        let mut status = self.object.status().cloned().unwrap_or_else(|| K::initial(generation, self.now));
-        K::put(&mut status, record);
-        self.object.set_status(status);
+        self.object = self.object.recorded(record, self.now);
         Ok(())
     }
 }
