@@ -18,17 +18,18 @@ demo: controlplane
 	cargo build --locked --features sandbox
 	target/debug/cmk-operator demo $(DEMO_FLAGS)
 
+# Four at once on 2 cores: most of them wait for a cluster more than they compute.
 test: controlplane lint witness-venv witness-sdk
-	cargo test --locked --features sandbox
+	cargo test --locked --features sandbox -- --test-threads 4
 
 # The long explorations of the model, optimised, until there are a million states: up to 2 GB of memory (a build of its own,
 # about 5 minutes the first time on 2 cores).
 model:
 	cargo test --locked --profile model --features model --test model -- --nocapture --test-threads 1
 
-# Every ordered pair of faults, on the build of `make model`.
+# Every ordered pair of faults, and from every generated spec to every other; on the build of `make model`.
 pairs:
-	cargo test --locked --profile model --features model --test pairs -- --nocapture
+	cargo test --locked --profile model --features model --test pairs --test transitions -- --nocapture --test-threads 1
 
 # Plants each mutant of tests/mutants/list.yaml and sees it killed: a build for each, half an hour on 2 cores.
 mutants: witness-venv

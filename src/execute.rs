@@ -174,12 +174,14 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
                 self.still_valid(step, *not_after)?;
                 self.upstream.add_region(self.session(step)?, database, request, region).await
             }
-            Step::ScheduleDeletion { region, key, window_days, by, not_after } => {
+            Step::MarkDeletion { region, key, by, not_after } => {
                 self.still_valid(step, *not_after)?;
-                let place = place(desired, key_of(desired, step)?, region);
-                // Before, since a key that is pending deletion takes no tags.
-                self.keys.tag(&place, key, &BTreeMap::from([(tag::DELETION_BY.to_owned(), by.clone())])).await?;
-                self.keys.schedule_deletion(&place, key, *window_days).await
+                let tags = BTreeMap::from([(tag::DELETION_BY.to_owned(), by.clone())]);
+                self.keys.tag(&place(desired, key_of(desired, step)?, region), key, &tags).await
+            }
+            Step::ScheduleDeletion { region, key, window_days, not_after } => {
+                self.still_valid(step, *not_after)?;
+                self.keys.schedule_deletion(&place(desired, key_of(desired, step)?, region), key, *window_days).await
             }
             Step::CancelDeletion { region, key } => {
                 self.keys.cancel_deletion(&place(desired, key_of(desired, step)?, region), key).await

@@ -225,7 +225,10 @@ impl Note {
         for step in done {
             let Step::PutPolicy { region, .. } = step else { continue };
             let wish = plan.regions.get(region).and_then(|report| report.policy_wish.clone()).unwrap_or_default();
-            self.policy_writes.entry(region.clone()).or_default().push(PolicyWrite { wish, at: now });
+            let writes = self.policy_writes.entry(region.clone()).or_default();
+            // An author who goes back and forth undoes his own policy; only the same wish, unmet again, is a contest.
+            writes.retain(|write| write.wish == wish);
+            writes.push(PolicyWrite { wish, at: now });
         }
         if depth >= Depth::Policy {
             self.looked.policy = now;

@@ -140,9 +140,12 @@ impl Scene<'_> {
                 }
                 self.may_restore(region, key, KeyState::Disabled)
             }
-            Step::ScheduleDeletion { .. } | Step::RemoveRegion { .. } | Step::TerminateDatabase { .. } => {
+            Step::MarkDeletion { .. }
+            | Step::ScheduleDeletion { .. }
+            | Step::RemoveRegion { .. }
+            | Step::TerminateDatabase { .. } => {
                 Removal { desired: self.desired, observed: self.observed, memory: self.memory, pass: self.pass }
-                    .step(step)
+                    .step(step, before)
             }
             Step::AddFinalizer
             | Step::RecordKeyIntent { .. }
@@ -160,7 +163,10 @@ impl Scene<'_> {
             !object.deleting || self.desired.afterlife() == Afterlife::TearDown,
             "an object that goes writes nothing outside under Retain",
         )?;
-        let deletes = matches!(step, Step::ScheduleDeletion { .. } | Step::TerminateDatabase { .. });
+        let deletes = matches!(
+            step,
+            Step::MarkDeletion { .. } | Step::ScheduleDeletion { .. } | Step::TerminateDatabase { .. }
+        );
         require(!object.deleting || deletes, "an object that goes makes and mends nothing outside")?;
         require(
             object.finalizer || before.contains(&Step::AddFinalizer),

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::capabilities::Proof;
+use crate::domain::capabilities::{Proof, Scope};
 use crate::domain::condition::{ConditionType, Reason, Standing};
 use crate::domain::desired::{DatabaseRequest, Deployment, DesiredCluster, LinkedKey};
 use crate::domain::id::Region;
@@ -204,7 +204,7 @@ fn existing(
         Reading::Present(database) => database.clone(),
         Reading::Absent => {
             draft.database = Some(report);
-            gone(draft, &cluster.primary, id);
+            gone(draft, cluster, deployment, id);
             return;
         }
         unknown @ Reading::Unknown(_) => {
@@ -222,7 +222,7 @@ fn existing(
         }
     }
     match &database.state {
-        DatabaseState::Terminated => return gone(draft, &cluster.primary, id),
+        DatabaseState::Terminated => return gone(draft, cluster, deployment, id),
         DatabaseState::Failed(words) => {
             let message = format!("Database {id} is {words}. {}", database.message);
             draft.stuck(
@@ -326,7 +326,8 @@ fn wait_for_turn(draft: &mut Draft<'_>, first: &Region, database: &Database) {
     }
 }
 
-fn gone(draft: &mut Draft<'_>, primary: &Region, id: &str) {
+fn gone(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, id: &str) {
+    let primary = &cluster.primary;
     // A database that was just created may be missing from a look or two.
     if draft.look_at_deployment(primary, &("no database", id)) < draft.pass.settings.gate_looks {
         draft.working(
@@ -339,14 +340,19 @@ fn gone(draft: &mut Draft<'_>, primary: &Region, id: &str) {
         draft.wait(spacing);
         return;
     }
-    let message = format!("Database {id} no longer exists; none is created in its place.");
-    draft.stuck(
-        CONDITION,
-        None,
-        Reason::DatabaseGone,
-        message,
-        "delete this object and apply it anew to create another.",
-    );
+    let (message, fix) = if deployment.bound_id.is_some() {
+        let Scope { cloud, id: scope, .. } = &deployment.scope;
+        (
+            format!("{cloud} shows no database {id} in {scope}: it is terminated, or another's."),
+            "name a database of that scope in spec.deployment.",
+        )
+    } else {
+        (
+            format!("Database {id} no longer exists; none is created in its place."),
+            "delete this object and apply it anew to create another.",
+        )
+    };
+    draft.stuck(CONDITION, None, Reason::DatabaseGone, message, fix);
 }
 
 /// A region that status shows is missing from the look. One look can be from before the region came; a region that is

@@ -64,6 +64,9 @@ pub fn step_text(step: &Step) -> String {
         Step::AddRegion { region, database, .. } => format!("{region}: add the region to database {database}"),
         Step::CancelDeletion { region, key } => format!("{region}: take back the deletion of key {key}"),
         Step::EnableKey { region, key } => format!("{region}: enable key {key}"),
+        Step::MarkDeletion { region, key, .. } => {
+            format!("{region}: mark {key} as scheduled for deletion by the operator")
+        }
         Step::ScheduleDeletion { region, key, window_days, .. } => {
             format!("{region}: schedule {key} for deletion in {window_days} days")
         }

@@ -25,10 +25,20 @@ pub struct Finding {
     pub fix: String,
 }
 
+/// A message and what to do about it, as one text. The message becomes a sentence: others' words may end it.
+pub(super) fn with_fix(message: &str, fix: &str) -> String {
+    if fix.is_empty() { message.to_owned() } else { format!("{} To do: {fix}", sentence(message)) }
+}
+
+fn sentence(text: &str) -> String {
+    let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{text}{stop}")
+}
+
 impl Finding {
     /// The message and what to do, as one text.
     pub fn text(&self) -> String {
-        if self.fix.is_empty() { self.message.clone() } else { format!("{} To do: {}", self.message, self.fix) }
+        with_fix(&self.message, &self.fix)
     }
 
     /// What a fault means for a condition.
@@ -45,7 +55,7 @@ impl Finding {
             region: region.cloned(),
             truth,
             reason,
-            message: format!("{fault}."),
+            message: sentence(&fault.to_string()),
             fix: fix(reason, fault),
         }
     }

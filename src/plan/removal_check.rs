@@ -22,12 +22,24 @@ pub(super) struct Removal<'a> {
 }
 
 impl Removal<'_> {
-    pub(super) fn step(&self, step: &Step) -> Rule {
+    pub(super) fn step(&self, step: &Step, before: &[Step]) -> Rule {
         match (step, self.desired) {
-            (Step::ScheduleDeletion { region, key: arn, window_days, by: _, not_after }, Desired::Key(key)) => {
-                require((7..=30).contains(window_days), "a key is given 7 to 30 days")?;
+            (Step::MarkDeletion { region, key: arn, by, not_after }, Desired::Key(key)) => {
+                require(*by == key.owner.consent(), "a key is marked in the name of the object that goes")?;
                 self.in_time(*not_after)?;
                 self.may_schedule(key, region, arn)
+            }
+            (Step::ScheduleDeletion { region, key: arn, window_days, not_after }, Desired::Key(key)) => {
+                require((7..=30).contains(window_days), "a key is given 7 to 30 days")?;
+                self.in_time(*not_after)?;
+                self.may_schedule(key, region, arn)?;
+                let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
+                let marked = seen.tags_of(arn).present().and_then(|tags| tags.get(tag::DELETION_BY).cloned());
+                require(
+                    marked == Some(key.owner.consent())
+                        || before.iter().any(|s| matches!(s, Step::MarkDeletion { key: k, .. } if k == arn)),
+                    "a key is scheduled only once it is marked as the operator's own doing",
+                )
             }
             (Step::RemoveRegion { region, database, not_after }, Desired::Cluster(cluster)) => {
                 self.in_time(*not_after)?;

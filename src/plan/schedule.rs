@@ -118,15 +118,17 @@ pub(super) fn list(keys: &[KeyArn]) -> String {
     keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Has a key marked as the operator's own doing, and scheduled.
 pub(super) fn schedule(draft: &mut Draft<'_>, key: &DesiredKey, arn: &KeyArn) {
     let not_after = draft.observed.at + draft.pass.settings.look_valid;
-    draft.repeatable(Step::ScheduleDeletion {
-        region: arn.region().clone(),
-        key: arn.clone(),
-        window_days: key.window_days,
-        by: key.owner.consent(),
-        not_after,
-    });
+    let (region, by) = (arn.region().clone(), key.owner.consent());
+    let seen = draft.seen(&region);
+    let marked = seen.tags_of(arn).present().is_some_and(|tags| tags.get(tag::DELETION_BY) == Some(&by));
+    let mark = Step::MarkDeletion { region: region.clone(), key: arn.clone(), by, not_after };
+    if marked || draft.repeatable(mark) {
+        let window_days = key.window_days;
+        draft.repeatable(Step::ScheduleDeletion { region, key: arn.clone(), window_days, not_after });
+    }
 }
 
 /// Shows the state of a region's key as it is now.

@@ -166,6 +166,17 @@ pub enum Step {
         /// After this moment the looks that it rests on are too old.
         not_after: Moment,
     },
+    /// Marks a key as one that the operator is about to schedule for deletion: a key that is pending takes no tags.
+    MarkDeletion {
+        /// Where.
+        region: Region,
+        /// The key.
+        key: KeyArn,
+        /// The object for which it is done, so that it can be taken back.
+        by: String,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
     /// Schedules a key for deletion.
     ScheduleDeletion {
         /// Where.
@@ -174,8 +185,6 @@ pub enum Step {
         key: KeyArn,
         /// Days until it is deleted.
         window_days: i32,
-        /// What the key is marked with before: the object for which it is done, so that it can be taken back.
-        by: String,
         /// After this moment the looks that it rests on are too old.
         not_after: Moment,
     },
@@ -250,6 +259,8 @@ pub enum Site {
     NoteDatabase,
     /// [`Step::AddRegion`].
     AddRegion,
+    /// [`Step::MarkDeletion`].
+    MarkDeletion,
     /// [`Step::ScheduleDeletion`].
     ScheduleDeletion,
     /// [`Step::CancelDeletion`].
@@ -287,6 +298,7 @@ impl Site {
         Self::RecordDatabase,
         Self::NoteDatabase,
         Self::AddRegion,
+        Self::MarkDeletion,
         Self::ScheduleDeletion,
         Self::CancelDeletion,
         Self::EnableKey,
@@ -317,6 +329,7 @@ impl Site {
             Self::RecordDatabase => "RecordDatabase",
             Self::NoteDatabase => "NoteDatabase",
             Self::AddRegion => "AddRegion",
+            Self::MarkDeletion => "MarkDeletion",
             Self::ScheduleDeletion => "ScheduleDeletion",
             Self::CancelDeletion => "CancelDeletion",
             Self::EnableKey => "EnableKey",
@@ -349,6 +362,7 @@ impl Step {
             Self::RecordDatabase { .. } => Site::RecordDatabase,
             Self::NoteDatabase { .. } => Site::NoteDatabase,
             Self::AddRegion { .. } => Site::AddRegion,
+            Self::MarkDeletion { .. } => Site::MarkDeletion,
             Self::ScheduleDeletion { .. } => Site::ScheduleDeletion,
             Self::CancelDeletion { .. } => Site::CancelDeletion,
             Self::EnableKey { .. } => Site::EnableKey,
@@ -376,6 +390,7 @@ impl Step {
             | Self::RecordDatabase { region, .. }
             | Self::NoteDatabase { region, .. }
             | Self::AddRegion { region, .. }
+            | Self::MarkDeletion { region, .. }
             | Self::ScheduleDeletion { region, .. }
             | Self::CancelDeletion { region, .. }
             | Self::EnableKey { region, .. }
@@ -394,6 +409,7 @@ impl Step {
             | Self::EnableRotation { .. }
             | Self::UpdateDescription { .. }
             | Self::Tag { .. }
+            | Self::MarkDeletion { .. }
             | Self::ScheduleDeletion { .. }
             | Self::CancelDeletion { .. }
             | Self::EnableKey { .. } => Some(ConditionType::KeysReady),
@@ -429,6 +445,7 @@ impl Step {
             | Self::CreateDatabase { .. }
             | Self::NoteDatabase { .. }
             | Self::AddRegion { .. }
+            | Self::MarkDeletion { .. }
             | Self::ScheduleDeletion { .. }
             | Self::CancelDeletion { .. }
             | Self::EnableKey { .. }
@@ -443,6 +460,7 @@ impl Step {
         let mut hasher = DefaultHasher::new();
         match self {
             Self::PutPolicy { region, key, document, replaces: _ } => (region, key, document).hash(&mut hasher),
+            Self::MarkDeletion { region, key, .. } => ("mark", region, key).hash(&mut hasher),
             Self::ScheduleDeletion { region, key, .. } => ("schedule", region, key).hash(&mut hasher),
             Self::RemoveRegion { region, database, .. } => ("remove", region, database).hash(&mut hasher),
             Self::TerminateDatabase { database, .. } => ("terminate", database).hash(&mut hasher),

@@ -14,7 +14,7 @@ use crate::domain::moment::{Moment, Span};
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
-use super::finding::Finding;
+use super::finding::{Finding, with_fix};
 use super::step::Step;
 use super::{RemovalReport, schedule, terminate};
 
@@ -110,7 +110,7 @@ pub(super) fn keep_shown(draft: &mut Draft<'_>, token: Option<&Token>) {
 pub(super) fn report(blockers: &[Blocker], token: Option<&Token>) -> RemovalReport {
     let text = |blocker: &Blocker| {
         let place = blocker.region.as_ref().map(|region| format!("{region}: ")).unwrap_or_default();
-        format!("{place}{} To do: {}", blocker.message, blocker.fix)
+        format!("{place}{}", with_fix(&blocker.message, &blocker.fix))
     };
     RemovalReport {
         released: false,

@@ -194,3 +194,22 @@ async fn a_statement_that_is_taken_away_again_and_again_is_contested_and_not_fou
     scene.ready("CustomerKey", "key").await;
     assert_eq!(drift.writes(mark).await, BTreeMap::from([("kms:PutKeyPolicy".to_owned(), 2)]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_author_who_goes_back_and_forth_contests_nothing() {
+    let drift = Drift::new("forth", &[]).await;
+    let scene = &drift.scene;
+    for (change, name) in ["one", "two", "one", "two", "one"].into_iter().enumerate() {
+        let mut key = scene.key(&[REGION]);
+        let root = format!("arn:aws:iam::{ACCOUNT}:root");
+        let statement = json!({ "name": name, "principals": { "aws": [root] }, "actions": ["kms:DescribeKey"] });
+        key["spec"]["policy"]["statements"] = json!([statement]);
+        scene.apply(&key).await.unwrap();
+        let written = || async {
+            let policy = drift.policy().await.to_string();
+            if policy.contains(&format!("{name}\"")) { Ok(()) } else { Err(format!("{policy}\n{}", scene.log_tail())) }
+        };
+        scene.until(&format!("change {change} is in the policy"), written).await;
+        scene.ready("CustomerKey", "key").await;
+    }
+}

@@ -15,7 +15,8 @@ use crate::support::scene::{ORGANIZATION, Scene, find, organization, tenant_toke
 const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 
 /// The effects that the end of something makes.
-pub const SITES: [Site; 7] = [
+pub const SITES: [Site; 8] = [
+    Site::MarkDeletion,
     Site::ScheduleDeletion,
     Site::CancelDeletion,
     Site::EnableKey,
@@ -28,7 +29,8 @@ pub const SITES: [Site; 7] = [
 /// Those of them that are visited on the way there too.
 pub const ALSO: [Site; 2] = [Site::RemoveFinalizer, Site::WriteStatus];
 
-const OPERATIONS: [&str; 5] = [
+const OPERATIONS: [&str; 6] = [
+    "kms:TagResource",
     "kms:ScheduleKeyDeletion",
     "kms:CancelKeyDeletion",
     "kms:EnableKey",

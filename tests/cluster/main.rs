@@ -38,6 +38,7 @@ mod roles;
 mod schema;
 mod skew;
 mod slots;
+mod spec_changes;
 mod states;
 mod steady;
 mod strangers;

@@ -38,7 +38,10 @@ impl Held {
 const TERMS: [&str; 6] = ["--lease-duration", "6s", "--lease-renew", "1s", "--lease-act", "3s"];
 
 /// Longer than any freeze here: the reply that comes late is taken for what it says.
-const PATIENT: [&str; 2] = ["--write-timeout", "60s"];
+const PATIENT: [&str; 2] = ["--write-timeout", "180s"];
+
+/// How long a leader is frozen: many times what the Lease allows.
+const FREEZE: Duration = Duration::from_secs(60);
 
 /// The leader of a scene, which reaches the clouds and the API server through proxies, and a second replica, which does not.
 struct Pair {
@@ -181,10 +184,12 @@ async fn a_leader_that_is_killed_in_the_middle_of_a_creation_is_followed_and_its
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_frozen_in_the_middle_of_a_creation_does_nothing_more_when_it_is_thawed() {
     let mut pair = Pair::new("frozen", Held::Key).await;
+    let frozen = tokio::time::Instant::now();
     pair.signal(Signal::STOP);
     let arn = pair.taken_over().await;
     pair.aws.release();
     surplus(&pair, &arn).await;
+    tokio::time::sleep_until(frozen + FREEZE).await;
     let mark = pair.scene.mark().await;
     // The reply to its request lies there when it wakes, the key that it asked for exists, and the next step would be to
     // publish it.

@@ -157,6 +157,8 @@ async fn what_another_team_has_is_refused_and_nothing_is_told_of_it() {
     let mut cluster = scene.gate("bound", "own", REGION);
     cluster["spec"]["deployment"] = json!({ "astra": { "databaseId": street.database(), "name": "mine" } });
     let shown = street.refused(&cluster, &["DatabaseGone"]).await;
+    let message = find(&shown, "Deployed").unwrap()["message"].as_str().unwrap();
+    assert!(message.contains("or another's"), "nobody is told that it was deleted: {message}");
     assert!(shown["status"]["endpoints"].as_array().is_none_or(Vec::is_empty), "{:#}", shown["status"]);
 
     // Its key object.

@@ -104,7 +104,7 @@ pub fn operation(site: Site) -> Option<&'static str> {
         Site::PutPolicy => "kms:PutKeyPolicy",
         Site::EnableRotation => "kms:EnableKeyRotation",
         Site::UpdateDescription => "kms:UpdateKeyDescription",
-        Site::Tag | Site::NoteDatabase => "kms:TagResource",
+        Site::Tag | Site::NoteDatabase | Site::MarkDeletion => "kms:TagResource",
         Site::ScheduleDeletion => "kms:ScheduleKeyDeletion",
         Site::CancelDeletion => "kms:CancelKeyDeletion",
         Site::EnableKey => "kms:EnableKey",

@@ -35,7 +35,10 @@ pub(crate) fn step(step: &Step) -> String {
             format!("to {id} {} until {}", database(request), moment(*not_after))
         }
         Step::CancelDeletion { region, key } | Step::EnableKey { region, key } => arn(region, key),
-        Step::ScheduleDeletion { region, key, window_days, by: _, not_after } => {
+        Step::MarkDeletion { region, key, by, not_after } => {
+            format!("{} by {by} until {}", arn(region, key), moment(*not_after))
+        }
+        Step::ScheduleDeletion { region, key, window_days, not_after } => {
             format!("{} in {window_days} days until {}", arn(region, key), moment(*not_after))
         }
         Step::RemoveRegion { database, not_after, .. } | Step::TerminateDatabase { database, not_after } => {
