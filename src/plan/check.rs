@@ -163,10 +163,8 @@ impl Scene<'_> {
             !object.deleting || self.desired.afterlife() == Afterlife::TearDown,
             "an object that goes writes nothing outside under Retain",
         )?;
-        let deletes = matches!(
-            step,
-            Step::MarkDeletion { .. } | Step::ScheduleDeletion { .. } | Step::TerminateDatabase { .. }
-        );
+        let deletes =
+            matches!(step, Step::MarkDeletion { .. } | Step::ScheduleDeletion { .. } | Step::TerminateDatabase { .. });
         require(!object.deleting || deletes, "an object that goes makes and mends nothing outside")?;
         require(
             object.finalizer || before.contains(&Step::AddFinalizer),
