@@ -287,6 +287,10 @@ pub struct IamPolicy {
     #[arg(long, env = "CMK_INSTALLATION")]
     pub installation: Option<Name>,
 
+    /// Lets multi-Region keys be made (spec.key.multiRegion), and replicas of them.
+    #[arg(long)]
+    pub multi_region: bool,
+
     /// Lets keys that the operator made be scheduled for deletion, and that be taken back.
     #[arg(long)]
     pub deletion: bool,

@@ -119,6 +119,13 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
                 outcome.keys.insert(region.clone(), arn);
                 Ok(())
             }
+            Step::ReplicateKey { region, primary, key, not_after } => {
+                self.still_valid(step, *not_after)?;
+                let place = place(desired, key_of(desired, step)?, primary.region());
+                let arn = self.keys.replicate_key(&place, primary, region, key).await?;
+                outcome.keys.insert(region.clone(), arn);
+                Ok(())
+            }
             Step::CreateAlias { region, alias, key } => {
                 let arn = resolve(step, region, key, outcome)?;
                 self.keys.create_alias(&place(desired, key_of(desired, step)?, region), alias, &arn).await

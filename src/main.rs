@@ -238,17 +238,19 @@ async fn why(options: &Why) -> Result<ExitCode, Failure> {
 /// Prints the least IAM policy.
 fn iam_policy(options: &IamPolicy) -> Result<ExitCode, Failure> {
     use aws::rights::{Narrowing, Part, policy};
-    let IamPolicy { account, regions, installation, deletion, deletion_role_arn, assume_roles, only } = options;
+    let IamPolicy { account, regions, installation, multi_region, deletion, deletion_role_arn, assume_roles, only } =
+        options;
     let roles: Vec<String> = assume_roles.iter().chain(deletion_role_arn).cloned().collect();
     let restoring = (*deletion || deletion_role_arn.is_some()).then_some(Part::Restoring);
+    let replicas = multi_region.then_some(Part::Replicas);
     let parts: Vec<Part> = match only {
-        Some(Rights::Keys) => [Some(Part::Keys), restoring].into_iter().flatten().collect(),
+        Some(Rights::Keys) => [Some(Part::Keys), replicas, restoring].into_iter().flatten().collect(),
         Some(Rights::Deletion) => vec![Part::Deletion],
         Some(Rights::Roles) => vec![Part::Roles],
         None => {
             let deletion = deletion.then_some(Part::Deletion);
             let assumes = (!roles.is_empty()).then_some(Part::Roles);
-            [Some(Part::Keys), deletion, restoring, assumes].into_iter().flatten().collect()
+            [Some(Part::Keys), replicas, deletion, restoring, assumes].into_iter().flatten().collect()
         }
     };
     if parts.contains(&Part::Roles) && roles.is_empty() {

@@ -2,12 +2,13 @@
 //!
 //! Independent regions are looked at concurrently. Nothing here decides anything but what there is to look at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use futures::join;
 
 use crate::domain::desired::{Afterlife, Deployment, Desired, DesiredKey, DesiredRegion};
+use crate::domain::family::{Family, related};
 use crate::domain::fault::Fault;
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::memory::{Memory, RegionMemory};
@@ -47,7 +48,7 @@ pub async fn observe<K: KeyService, U: Upstream>(
     let everything = depth == Depth::Everything;
     let deploy = credentials.deploy.as_ref();
     let sweep = memory.was_ready || memory.looked.everything == Moment::default();
-    let eyes = Eyes { keys, upstream, key, session, deploy, desired, depth, sweep, pass };
+    let eyes = Eyes { keys, upstream, key, session, deploy, desired, depth, sweep, memory, pass };
     let regions = regions(desired, memory);
     let first = regions.first().map(|region| eyes.place(region));
     let caller = async {
@@ -68,6 +69,7 @@ pub async fn observe<K: KeyService, U: Upstream>(
     observed.caller = caller;
     observed.scope = scope;
     observed.regions = regions.iter().cloned().zip(seen).collect();
+    observed.elsewhere = eyes.elsewhere(&observed.regions).await;
     observed.database = database;
     observed.databases = databases;
     observed
@@ -117,6 +119,7 @@ struct Eyes<'a, K, U> {
     depth: Depth,
     /// Whether surplus keys are looked for.
     sweep: bool,
+    memory: &'a Memory,
     pass: &'a Pass,
 }
 
@@ -160,7 +163,10 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         if wish.key_arn.is_none() {
             seen.by_alias = self.keys.describe(&place, &self.key.owner.alias()).await;
         }
-        if let Some(arn) = wish.key_arn.as_ref().or(recorded) {
+        // Of a multi-Region key it is known by its ARN alone whether this region has it, however late an index shows it.
+        let expected =
+            matches!(self.desired, Desired::Key(_)).then(|| related(self.key, self.memory, region)).flatten();
+        if let Some(arn) = wish.key_arn.as_ref().or(recorded).or(expected.as_ref()) {
             seen.by_arn = match &seen.by_alias {
                 Reading::Present(facts) if facts.arn == *arn => seen.by_alias.clone(),
                 _ => self.keys.describe(&place, &arn.to_string()).await,
@@ -187,6 +193,25 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
             self.others(&place, &mut seen).await;
         }
         seen
+    }
+
+    /// Looks at the members of the object's multi-Region key in other regions: the primary may have been moved there, and
+    /// replicas may have been made there.
+    async fn elsewhere(&self, regions: &BTreeMap<Region, RegionSeen>) -> BTreeMap<KeyArn, OtherKey> {
+        let looks = self.depth == Depth::Everything && matches!(self.desired, Desired::Key(_));
+        if self.key.multi_region.is_none() || !looks {
+            return BTreeMap::new();
+        }
+        let seen = regions.values().flat_map(|seen| [&seen.by_arn, &seen.by_alias]);
+        let families = seen.filter_map(|reading| reading.present()?.family.as_ref());
+        let members: BTreeSet<KeyArn> =
+            families.flat_map(Family::members).filter(|arn| !regions.contains_key(arn.region())).cloned().collect();
+        let looks = members.into_iter().map(|arn| async move {
+            let (place, text) = (self.place(arn.region()), arn.to_string());
+            let (facts, tags) = join!(self.keys.describe(&place, &text), self.keys.tags(&place, &arn));
+            (arn, OtherKey { facts, tags })
+        });
+        join_all(looks).await.into_iter().collect()
     }
 
     /// Looks at the candidates that are not the region's key, when the end of one may be near.

@@ -68,6 +68,16 @@ pub trait KeyService: Send + Sync {
     /// Creates a key (`kms:CreateKey`). **Not idempotent and never retried inside**: KMS has no client token for it.
     fn create_key(&self, place: &Place, key: &NewKey) -> impl Future<Output = Result<KeyArn, Fault>> + Send;
 
+    /// Makes a replica of a multi-Region key in another region (`kms:ReplicateKey`), with a policy, tags and a description
+    /// of its own. The place is that of the primary. A `Conflict` if there is one already, so that it can be repeated.
+    fn replicate_key(
+        &self,
+        place: &Place,
+        primary: &KeyArn,
+        region: &Region,
+        replica: &NewKey,
+    ) -> impl Future<Output = Result<KeyArn, Fault>> + Send;
+
     /// Points a new alias at a key (`kms:CreateAlias`). A `Conflict` if the alias exists.
     fn create_alias(&self, place: &Place, alias: &str, key: &KeyArn) -> impl Future<Output = Result<(), Fault>> + Send;
 

@@ -67,6 +67,10 @@ impl<P: KeyService> KeyService for ReadOnly<P> {
         refused("kms:CreateKey", place.region.as_str())
     }
 
+    async fn replicate_key(&self, _: &Place, primary: &KeyArn, _: &Region, _: &NewKey) -> Result<KeyArn, Fault> {
+        refused("kms:ReplicateKey", primary.to_string())
+    }
+
     async fn create_alias(&self, _: &Place, alias: &str, _: &KeyArn) -> Result<(), Fault> {
         refused("kms:CreateAlias", alias)
     }

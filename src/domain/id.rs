@@ -133,6 +133,12 @@ impl KeyArn {
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
+
+    /// The ARN of the key with the same id in another region: the ids of multi-Region keys are the same in all of them.
+    pub fn in_region(&self, region: &Region) -> Self {
+        let partition = region.partition().to_owned();
+        Self { partition, region: region.clone(), ..self.clone() }
+    }
 }
 
 impl FromStr for KeyArn {

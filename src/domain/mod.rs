@@ -6,6 +6,7 @@ pub mod capabilities;
 pub mod condition;
 pub mod confirmation;
 pub mod desired;
+pub mod family;
 pub mod fault;
 pub mod id;
 pub mod memory;

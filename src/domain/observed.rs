@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::family::Family;
 use super::fault::Fault;
 use super::id::{KeyArn, Region};
 use super::moment::Moment;
@@ -47,6 +48,9 @@ pub struct Observed {
     /// Every database of the key's scope; looked at rarely, and only for a key.
     #[serde(default)]
     pub databases: Reading<Vec<Database>>,
+    /// Members of the object's multi-Region key in regions that are not looked at for themselves.
+    #[serde(default)]
+    pub elsewhere: BTreeMap<KeyArn, OtherKey>,
 }
 
 /// Whom AWS takes us for.
@@ -148,6 +152,12 @@ pub struct KeyFacts {
     /// When it will be deleted.
     #[serde(default)]
     pub deletion_at: Option<Moment>,
+    /// How many days after the end of its last replica it will be deleted, while it waits for that.
+    #[serde(default)]
+    pub window_days: Option<i32>,
+    /// The primary and the replicas, of a multi-Region key; absent: it is none, or nobody told.
+    #[serde(default)]
+    pub family: Option<Family>,
 }
 
 fn yes() -> bool {
@@ -176,6 +186,11 @@ pub enum KeyState {
 }
 
 impl KeyState {
+    /// Whether the key will be deleted.
+    pub fn is_ending(self) -> bool {
+        matches!(self, Self::PendingDeletion | Self::PendingReplicaDeletion)
+    }
+
     /// The state as AWS spells it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -287,6 +302,7 @@ impl Observed {
             regions: BTreeMap::new(),
             database: DatabaseSeen::default(),
             databases: Reading::NOT_LOOKED,
+            elsewhere: BTreeMap::new(),
         }
     }
 }

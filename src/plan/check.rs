@@ -15,6 +15,7 @@ use crate::domain::policy::{Effect, Grant, KeyAccount, Ownership, PolicyDocument
 use crate::domain::reading::Reading;
 
 use super::removal_check::Removal;
+use super::replica_check::Kin;
 use super::step::{DatabaseRef, KeyRef, Step};
 use super::{Pass, Plan};
 
@@ -49,7 +50,9 @@ pub fn check(
 ) -> Result<Checked, Refused> {
     let scene = Scene { desired, observed, memory, pass, plan: &plan };
     for (index, step) in plan.steps.iter().enumerate() {
-        if let Err(rule) = scene.step(step, plan.steps.get(..index).unwrap_or_default()) {
+        let before = plan.steps.get(..index).unwrap_or_default();
+        let kin = Kin { desired, observed, memory, pass, plan: &plan };
+        if let Err(rule) = scene.step(step, before).and_then(|()| kin.step(step)) {
             return Err(Refused { rule, step: Box::new(step.clone()) });
         }
     }
@@ -149,6 +152,7 @@ impl Scene<'_> {
             }
             Step::AddFinalizer
             | Step::RecordKeyIntent { .. }
+            | Step::ReplicateKey { .. }
             | Step::RecordRegistrationIntent { .. }
             | Step::RecordDeployIntent { .. }
             | Step::RecordDatabase { database: DatabaseRef::CreatedInThisPass, .. } => Ok(()),
@@ -230,7 +234,7 @@ impl Scene<'_> {
     fn may_claim(&self, region: &Region, key: &KeyRef, before: &[Step]) -> Rule {
         match key {
             KeyRef::CreatedInThisPass => require(
-                before.iter().any(|s| matches!(s, Step::CreateKey { region: r, .. } if r == region)),
+                before.iter().any(|s| matches!(s, Step::CreateKey { region: r, .. } | Step::ReplicateKey { region: r, .. } if r == region)),
                 "what was created in this pass was created before",
             ),
             KeyRef::Arn(arn) => {
@@ -241,10 +245,10 @@ impl Scene<'_> {
                 }
                 let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
                 let found = seen.candidates.present().is_some_and(|all| all.iter().any(|c| c.arn == *arn));
-                let under_alias = seen.by_alias.present().is_some_and(|facts| facts.arn == *arn);
-                let tagged = seen.tags.present().is_some_and(|tags| self.key().is_ok_and(|key| owned(key, tags)));
+                let there = seen.facts_of(arn).present().is_some();
+                let tagged = seen.tags_of(arn).present().is_some_and(|tags| self.key().is_ok_and(|key| owned(key, tags)));
                 require(
-                    found || (under_alias && tagged),
+                    found || (there && tagged),
                     "only a key that this pass saw with the owner's tags is claimed",
                 )
             }
@@ -421,7 +425,8 @@ impl Scene<'_> {
             "only a deletion that the operator itself scheduled is taken back",
         )?;
         let facts = [&seen.by_arn, &seen.by_alias].into_iter().find_map(|r| r.present().filter(|f| f.arn == *arn));
-        require(facts.is_some_and(|f| f.state == state), "only a key that this pass saw in that state is restored")
+        let same = |found: KeyState| found == state || (found.is_ending() && state.is_ending());
+        require(facts.is_some_and(|f| same(f.state)), "only a key that this pass saw in that state is restored")
     }
 
     fn key_is_enabled(&self, region: &Region, arn: &KeyArn) -> Rule {

@@ -16,7 +16,7 @@ use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::step::{KeyRef, Step};
-use super::{key, policy, registration};
+use super::{key, policy, registration, replica};
 
 /// No key is recorded yet: find it, or create it.
 pub(super) fn plan(
@@ -34,13 +34,16 @@ pub(super) fn plan(
             };
             if !key::owned(key, tags) {
                 key::alias_taken(draft, key, region, facts);
-            } else if !key::held_elsewhere(draft, region, seen) {
+            } else if replica::may_be_claimed(draft, key, region, facts) && !key::held_elsewhere(draft, region, seen) {
                 record(draft, region, &facts.arn);
             }
             return None;
         }
         Reading::Unknown(_) => return key::not_seen(draft, region, &seen.by_alias),
         Reading::Absent => {}
+    }
+    if replica::plan(draft, key, region, seen, cloud) {
+        return None;
     }
     let Some(candidates) = seen.candidates.present() else {
         if seen.candidates.is_absent() {
@@ -112,11 +115,7 @@ fn create_or_wait(
         );
         return;
     }
-    if let Some(primary) = key.multi_region.as_ref().filter(|primary| *primary != region) {
-        // A second primary would be another key: its id and material would differ for ever.
-        let message = format!("This build makes no replica of the multi-Region key in {primary}.");
-        let fix = "take the region out of spec.regions, or make the replica by hand, and name it in keyArn of another CustomerKey.";
-        draft.stuck(condition, Some(region), Reason::InvalidSpec, message, fix);
+    if key.multi_region.is_some() && replica::has_relatives(draft, key, region) {
         return;
     }
     if registration::obstructed(draft, region, seen) {

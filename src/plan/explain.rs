@@ -40,6 +40,7 @@ pub fn step_text(step: &Step) -> String {
         Step::RemoveFinalizer => "remove the finalizer and let the object go".to_owned(),
         Step::RecordKeyIntent { region, .. } => format!("{region}: write down that a key is about to be created"),
         Step::CreateKey { region, .. } => format!("{region}: create a KMS key"),
+        Step::ReplicateKey { region, primary, .. } => format!("{region}: make a replica of {primary}"),
         Step::CreateAlias { region, alias, key } => format!("{region}: point {alias} at {}", key_text(key)),
         Step::RecordKey { region, key } => format!("{region}: write down {}", key_text(key)),
         Step::PutPolicy { region, key, .. } => format!("{region}: write the policy of {key}"),

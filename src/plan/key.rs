@@ -14,7 +14,7 @@ use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::step::{KeyRef, Step};
-use super::{creation, credentials, policy, registration, removal, restore, schedule, unprotected};
+use super::{creation, credentials, policy, registration, removal, replica, restore, schedule, unprotected};
 
 const DOWNSTREAM: [ConditionType; 2] = [ConditionType::PoliciesReady, ConditionType::Registered];
 const EVERYTHING: [ConditionType; 3] =
@@ -98,6 +98,7 @@ pub(super) fn plan_region(
         return;
     };
     report_key(draft, key, region, &facts, &seen);
+    replica::show(draft, key, region, &facts);
     if restore::plan(draft, key, region, &facts, &seen) {
         draft.blocked(&DOWNSTREAM, Some(region), Reason::KeyRestoring, "Waits until the key can be used.");
         return;
@@ -228,6 +229,7 @@ fn recorded(
     let condition = ConditionType::KeysReady;
     let facts = match &seen.by_arn {
         Reading::Present(facts) => facts.clone(),
+        Reading::Absent if replica::lost(draft, key, region, arn) => return None,
         Reading::Absent => return missing(draft, region, arn),
         Reading::Unknown(_) => return not_seen(draft, region, &seen.by_arn),
     };
@@ -364,7 +366,7 @@ pub(super) fn wrong_kind(key: &DesiredKey, region: &Region, facts: &KeyFacts) ->
 fn usable(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &DesiredRegion, facts: &KeyFacts) -> bool {
     let condition = ConditionType::KeysReady;
     let KeyFacts { arn, state, .. } = facts;
-    if let Some(differs) = wrong_kind(key, region, facts) {
+    if let Some(differs) = wrong_kind(key, region, facts).or_else(|| replica::unrelated(draft, key, region, facts)) {
         let fix = match &wish.key_arn {
             Some(_) => "name another key in keyArn.",
             None => "see who made that key, and why it carries this object's tags or alias.",
@@ -390,7 +392,7 @@ fn usable(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, wish: &Desir
         KeyState::PendingDeletion | KeyState::PendingReplicaDeletion => {
             let message = match facts.deletion_at {
                 Some(at) => format!("Key {arn} will be deleted in {} days.", days_left(draft.now(), at)),
-                None => format!("Key {arn} is scheduled for deletion."),
+                None => replica::pending(facts),
             };
             let fix = format!(
                 "aws kms cancel-key-deletion --region {region} --key-id {arn}; then aws kms enable-key --region {region} --key-id {arn}"
@@ -442,7 +444,7 @@ fn attributes(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, facts: &
         });
     }
     match (&seen.rotation, key.rotation_days) {
-        (Reading::Present(rotation), Some(days)) if rotation.period_days != Some(days) => {
+        (Reading::Present(rotation), Some(days)) if replica::rotates(facts) && rotation.period_days != Some(days) => {
             differs.push("rotation");
             draft.repeatable(Step::EnableRotation {
                 region: region.clone(),

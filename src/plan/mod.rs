@@ -20,6 +20,9 @@ mod reattach;
 mod registration;
 mod removal;
 mod removal_check;
+mod replica;
+mod replica_check;
+mod replica_end;
 mod restore;
 mod schedule;
 mod stray;
@@ -37,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::condition::ConditionType;
 use crate::domain::desired::{Desired, DesiredKey, Object};
+use crate::domain::family::Role;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::id::{KeyArn, Name, Region};
 use crate::domain::memory::{Looks, Memory, Subject, Unprotected};
@@ -182,6 +186,9 @@ pub struct RegionReport {
     /// Its state, as AWS spells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_state: Option<String>,
+    /// What it is in its multi-Region key, if it is one of such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// The alias that points at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,

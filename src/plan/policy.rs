@@ -7,10 +7,10 @@ use crate::domain::desired::{DesiredKey, DesiredRegion, PolicyWish};
 use crate::domain::id::Region;
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{KeyFacts, RegionSeen};
-use crate::domain::policy::template::{administrators, grant, operator, root, user};
+use crate::domain::policy::template::{OPERATOR_REPLICATION_ACTIONS, administrators, grant, operator, root, user};
 use crate::domain::policy::{
-    Authored, KeyAccount, MergeOptions, Ownership, PolicyDocument, PolicyHash, Problem as Guarded, RootRule, Setting,
-    additive_principals, diff, holds as holding, lasting_principal, merge, pasted, review,
+    Authored, Grant, KeyAccount, MergeOptions, Ownership, PolicyDocument, PolicyHash, Problem as Guarded, RootRule,
+    Setting, additive_principals, diff, holds as holding, lasting_principal, merge, pasted, review,
 };
 use crate::domain::reading::Reading;
 
@@ -99,6 +99,16 @@ fn base(ground: &Ground, key: &DesiredKey) -> Result<Vec<Authored>, String> {
         root(&ground.own, &ground.account).map_err(words)?,
         operator(&ground.own, &ground.caller, key.multi_region.is_some()).map_err(words)?,
     ])
+}
+
+/// Whether a policy lets the operator, by its name, make replicas of the key.
+pub(super) fn lets_replicate(draft: &Draft<'_>, key: &DesiredKey, region: &Region, text: &str) -> bool {
+    let (Ok(ground), Ok(document)) = (Ground::of(draft, key, region), PolicyDocument::parse(text)) else {
+        return false;
+    };
+    let actions = OPERATOR_REPLICATION_ACTIONS.map(str::to_owned).to_vec();
+    let grant = Grant { label: String::new(), actions, conditions: Vec::new() };
+    holding(&document, &grant, &[ground.caller], &ground.account).is_held()
 }
 
 /// Plans the policy of a region's key. Yields whether it was seen to hold everything.

@@ -13,7 +13,7 @@ use crate::domain::id::{Region, tag};
 use super::draft::Draft;
 use super::schedule::{Access, judge, list, schedule, show, users};
 use super::teardown::{self, Blocker};
-use super::{RemovalReport, key as keys};
+use super::{RemovalReport, key as keys, replica_end};
 
 const CONDITION: ConditionType = ConditionType::KeysReady;
 
@@ -68,6 +68,7 @@ fn removal(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, access: &Ac
     let fresh = Token::of(&key.object.uid, &draft.pass.nonce, memory.key.iter());
     let shown = memory.removal.clone().unwrap_or_else(|| fresh.as_str().to_owned());
     let confirmed = memory.removal.as_ref().is_some_and(|token| key.object.confirmed.contains(token));
+    fate.blockers.extend(replica_end::order(draft, &fate.left).blockers);
     if !fate.left.is_empty() {
         fate.blockers.extend(teardown::held_back(&key.object, key.observe_only));
         if !confirmed {

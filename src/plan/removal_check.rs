@@ -163,7 +163,7 @@ impl Removal<'_> {
         )?;
         let facts = seen.facts_of(arn);
         require(
-            facts.present().is_some_and(|facts| !facts.multi_region && facts.customer_managed),
+            facts.present().is_some_and(|f| (!f.multi_region || f.family.is_some()) && f.customer_managed),
             "a multi-Region key, whose replicas are not known, is not scheduled",
         )
     }

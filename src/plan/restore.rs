@@ -29,7 +29,7 @@ pub(super) fn plan(
     let touchable = key::owned(desired, tags)
         && !tags.contains_key(tag::HOLD)
         && !draft.pass.settings.is_held_elsewhere(tags.get(tag::HOLDER));
-    let pending = facts.state == KeyState::PendingDeletion;
+    let pending = facts.state.is_ending();
     if !touchable || !(pending || facts.state == KeyState::Disabled) {
         return false;
     }

@@ -25,7 +25,7 @@ use crate::domain::reading::Reading;
 use super::draft::Draft;
 use super::step::Step;
 use super::teardown::{self, Blocker};
-use super::{RemovalReport, credentials, key as keys};
+use super::{RemovalReport, credentials, key as keys, replica_end};
 
 const CONDITION: ConditionType = ConditionType::KeysReady;
 
@@ -80,6 +80,8 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
         all.partial |= fate.partial;
         show(draft, region);
     }
+    let order = replica_end::order(draft, &all.left);
+    all.blockers.extend(order.blockers);
     let token = (!all.partial && !all.ours.is_empty()).then(|| teardown::token(draft.desired.object(), &all.ours));
     if !all.left.is_empty() || all.partial {
         all.blockers.extend(teardown::held_back(&key.object, key.observe_only));
@@ -105,10 +107,10 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
     } else if all.left.is_empty() {
         teardown::release(draft, "The object is being deleted; what it made is scheduled for deletion, or gone.");
     } else {
-        let message = format!("{} is being scheduled for deletion in {} days.", list(&all.left), key.window_days);
+        let message = format!("{} is being scheduled for deletion in {} days.", list(&order.now), key.window_days);
         teardown::keep_shown(draft, token.as_ref());
         teardown::going(draft, &message);
-        for arn in all.left {
+        for arn in order.now {
             schedule(draft, key, &arn);
         }
     }
@@ -272,10 +274,10 @@ fn one(
             "have the AWS administrator who put it there remove it.",
         );
     }
-    if facts.multi_region {
+    if facts.multi_region && facts.family.is_none() {
         block(
-            format!("Key {arn} is multi-Region, and this build cannot tell which replicas it has."),
-            "an AWS administrator deletes the replicas and the key by hand.",
+            format!("Key {arn} is multi-Region, and AWS does not show which replicas it has."),
+            "wait until it does; the operator looks again by itself.",
         );
     }
 }
@@ -393,6 +395,7 @@ pub(super) fn surplus(draft: &mut Draft<'_>, key: &DesiredKey) {
             // Clusters use the key that is recorded; what may use this one is only the cloud.
             let nobody = DesiredKey { users: Reading::Absent, ..key.clone() };
             fate.blockers.extend(uses(&nobody, region, &seen, &alone, &fate.left, &access));
+            fate.blockers.extend(replica_end::order(draft, &fate.left).blockers);
             match fate.blockers.first() {
                 Some(blocker) => {
                     let message = format!("Surplus key {arn} is not scheduled for deletion. {}", blocker.message);

@@ -17,7 +17,7 @@ use crate::domain::moment::Moment;
 pub enum KeyRef {
     /// A key that was seen.
     Arn(KeyArn),
-    /// The key that an earlier step of the same plan creates.
+    /// The key that an earlier step of the same plan creates or makes a replica of.
     CreatedInThisPass,
 }
 
@@ -51,6 +51,17 @@ pub enum Step {
         /// The key.
         key: NewKey,
         /// After this moment it must not be sent any more: the settle window counts from the intent.
+        not_after: Moment,
+    },
+    /// Makes a replica of a multi-Region key.
+    ReplicateKey {
+        /// Where.
+        region: Region,
+        /// The primary. Its region is the one that is asked.
+        primary: KeyArn,
+        /// The replica.
+        key: NewKey,
+        /// After this moment the looks that it rests on are too old.
         not_after: Moment,
     },
     /// Claims the identity for a key.
@@ -233,6 +244,8 @@ pub enum Site {
     RecordKeyIntent,
     /// [`Step::CreateKey`].
     CreateKey,
+    /// [`Step::ReplicateKey`].
+    ReplicateKey,
     /// [`Step::CreateAlias`].
     CreateAlias,
     /// [`Step::RecordKey`].
@@ -285,6 +298,7 @@ impl Site {
         Self::RemoveFinalizer,
         Self::RecordKeyIntent,
         Self::CreateKey,
+        Self::ReplicateKey,
         Self::CreateAlias,
         Self::RecordKey,
         Self::PutPolicy,
@@ -316,6 +330,7 @@ impl Site {
             Self::RemoveFinalizer => "RemoveFinalizer",
             Self::RecordKeyIntent => "RecordKeyIntent",
             Self::CreateKey => "CreateKey",
+            Self::ReplicateKey => "ReplicateKey",
             Self::CreateAlias => "CreateAlias",
             Self::RecordKey => "RecordKey",
             Self::PutPolicy => "PutPolicy",
@@ -349,6 +364,7 @@ impl Step {
             Self::RemoveFinalizer => Site::RemoveFinalizer,
             Self::RecordKeyIntent { .. } => Site::RecordKeyIntent,
             Self::CreateKey { .. } => Site::CreateKey,
+            Self::ReplicateKey { .. } => Site::ReplicateKey,
             Self::CreateAlias { .. } => Site::CreateAlias,
             Self::RecordKey { .. } => Site::RecordKey,
             Self::PutPolicy { .. } => Site::PutPolicy,
@@ -378,6 +394,7 @@ impl Step {
             Self::RecordDeployIntent { intent } => Some(&intent.region),
             Self::RecordKeyIntent { region, .. }
             | Self::CreateKey { region, .. }
+            | Self::ReplicateKey { region, .. }
             | Self::CreateAlias { region, .. }
             | Self::RecordKey { region, .. }
             | Self::PutPolicy { region, .. }
@@ -404,6 +421,7 @@ impl Step {
             Self::AddFinalizer | Self::RemoveFinalizer => None,
             Self::RecordKeyIntent { .. }
             | Self::CreateKey { .. }
+            | Self::ReplicateKey { .. }
             | Self::CreateAlias { .. }
             | Self::RecordKey { .. }
             | Self::EnableRotation { .. }
@@ -436,6 +454,7 @@ impl Step {
             | Self::RecordDeployIntent { .. }
             | Self::RecordDatabase { .. } => false,
             Self::CreateKey { .. }
+            | Self::ReplicateKey { .. }
             | Self::CreateAlias { .. }
             | Self::PutPolicy { .. }
             | Self::EnableRotation { .. }
@@ -459,6 +478,7 @@ impl Step {
     pub fn effect(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         match self {
+            Self::ReplicateKey { region, primary, .. } => ("replicate", region, primary).hash(&mut hasher),
             Self::PutPolicy { region, key, document, replaces: _ } => (region, key, document).hash(&mut hasher),
             Self::MarkDeletion { region, key, .. } => ("mark", region, key).hash(&mut hasher),
             Self::ScheduleDeletion { region, key, .. } => ("schedule", region, key).hash(&mut hasher),

@@ -11,6 +11,7 @@
 
 mod databases;
 mod faults;
+mod replicas;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -223,6 +224,8 @@ fn facts(key: KeyMetadata) -> Result<KeyFacts, Fault> {
         multi_region: key.multi_region,
         created_at: Some(Moment(key.created_at_ms)),
         deletion_at: key.deletion_at_ms.map(Moment),
+        window_days: key.pending_window_days,
+        family: key.multi_region_view.as_ref().map(replicas::family).transpose()?,
     })
 }
 
@@ -288,6 +291,18 @@ impl KeyService for Clouds {
         };
         let call = Call::write("kms:CreateKey", place.region.as_str());
         key_arn(&self.kms(place, &call, |kms| kms.create_key(&input))?.arn)
+    }
+
+    async fn replicate_key(
+        &self,
+        place: &Place,
+        primary: &KeyArn,
+        region: &Region,
+        replica: &NewKey,
+    ) -> Result<KeyArn, Fault> {
+        let (input, call) =
+            (replicas::request(primary, region, replica), Call::write("kms:ReplicateKey", region.as_str()));
+        key_arn(&self.kms(place, &call, |kms| kms.replicate_key(&input))?.metadata.arn)
     }
 
     async fn create_alias(&self, place: &Place, alias: &str, key: &KeyArn) -> Result<(), Fault> {

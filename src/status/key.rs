@@ -2,11 +2,12 @@
 
 use crate::api::condition::{moment, time};
 use crate::api::{
-    AwsStatus, CreationIntent, CustomerKeyStatus, KeyRegionStatus, RegistrationAttempt, RotationStatus, SurplusKey,
-    UnprotectedDatabases, UsedBy,
+    AwsStatus, CreationIntent, CustomerKeyStatus, KeyRegionStatus, MultiRegionRole, RegistrationAttempt,
+    RotationStatus, SurplusKey, UnprotectedDatabases, UsedBy,
 };
 use crate::domain::condition::ConditionType;
 use crate::domain::desired::DesiredKey;
+use crate::domain::family::Role;
 use crate::domain::fault::Applied;
 use crate::domain::id::Region;
 use crate::domain::memory::{KeyIntent, MEMORY_VERSION, Memory, RegionMemory, Unprotected};
@@ -210,6 +211,7 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
     let RegionReport {
         key,
         key_state,
+        role,
         alias,
         policy_wish: _,
         policy_hash,
@@ -226,6 +228,11 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
     } = report;
     keep(&mut entry.key_arn, key.as_ref().map(ToString::to_string).as_ref());
     keep(&mut entry.alias, alias.as_ref());
+    let role = role.map(|role| match role {
+        Role::Primary => MultiRegionRole::Primary,
+        Role::Replica => MultiRegionRole::Replica,
+    });
+    keep(&mut entry.multi_region, role.as_ref());
     keep(&mut entry.policy_hash, policy_hash.as_ref());
     keep(&mut entry.registered_key_arn, registered.as_ref());
     keep(&mut entry.registered_at, registered_at.as_ref().and_then(|t| t.parse().ok()).map(time).as_ref());

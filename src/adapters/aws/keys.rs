@@ -51,6 +51,8 @@ pub(super) async fn describe(
         multi_region: key.multi_region.unwrap_or_default(),
         created_at: moment(key.creation_date),
         deletion_at: moment(key.deletion_date),
+        window_days: key.pending_deletion_window_in_days,
+        family: key.multi_region_configuration.as_ref().and_then(super::replica::family),
         description: key.description.unwrap_or_default(),
     }))
 }

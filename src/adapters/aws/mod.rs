@@ -1,7 +1,8 @@
 //! [`KeyService`] over KMS, STS and the tagging API.
 //!
 //! - [`clients`]: who calls; [`assume`]: as whom. - [`send`]: one call; [`faults`]: what its error means.
-//! - [`scan`]: looking for keys by their tags; [`keys`]: reading and writing one key.
+//! - [`scan`]: looking for keys by their tags; [`keys`]: reading and writing one key;
+//!   [`replica`]: the replicas of one.
 //! - [`rights`]: the IAM policy that all of this needs.
 
 mod assume;
@@ -10,6 +11,7 @@ mod faults;
 mod keys;
 mod operation;
 mod options;
+mod replica;
 pub mod rights;
 mod scan;
 mod send;
@@ -27,7 +29,7 @@ use crate::adapters::watch::Watch;
 use crate::clock::Clock;
 use crate::domain::desired::NewKey;
 use crate::domain::fault::{Cause, Fault, FaultClass};
-use crate::domain::id::{KeyArn, Owner};
+use crate::domain::id::{KeyArn, Owner, Region};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, KeyFacts, Rotation};
 use crate::domain::reading::Reading;
@@ -155,6 +157,17 @@ impl KeyService for AwsKeys {
     async fn create_key(&self, place: &Place, key: &NewKey) -> Result<KeyArn, Fault> {
         let set = self.clients.of(place).await?;
         self.noted(&set, keys::create(&self.sender, &set, place, key).await).await
+    }
+
+    async fn replicate_key(
+        &self,
+        place: &Place,
+        primary: &KeyArn,
+        region: &Region,
+        replica: &NewKey,
+    ) -> Result<KeyArn, Fault> {
+        let set = self.clients.of(place).await?;
+        self.noted(&set, replica::replicate(&self.sender, &set, place, primary, region, replica).await).await
     }
 
     async fn create_alias(&self, place: &Place, alias: &str, key: &KeyArn) -> Result<(), Fault> {

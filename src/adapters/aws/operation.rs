@@ -21,6 +21,8 @@ pub enum Operation {
     GetResources,
     /// `kms:CreateKey`.
     CreateKey,
+    /// `kms:ReplicateKey`.
+    ReplicateKey,
     /// `kms:CreateAlias`.
     CreateAlias,
     /// `kms:PutKeyPolicy`.
@@ -41,7 +43,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AssumeRole,
         Self::GetCallerIdentity,
         Self::DescribeKey,
@@ -51,6 +53,7 @@ impl Operation {
         Self::ListKeys,
         Self::GetResources,
         Self::CreateKey,
+        Self::ReplicateKey,
         Self::CreateAlias,
         Self::PutKeyPolicy,
         Self::EnableKeyRotation,
@@ -73,6 +76,7 @@ impl Operation {
             Self::ListKeys => "kms:ListKeys",
             Self::GetResources => "tag:GetResources",
             Self::CreateKey => "kms:CreateKey",
+            Self::ReplicateKey => "kms:ReplicateKey",
             Self::CreateAlias => "kms:CreateAlias",
             Self::PutKeyPolicy => "kms:PutKeyPolicy",
             Self::EnableKeyRotation => "kms:EnableKeyRotation",
@@ -106,6 +110,7 @@ impl Operation {
             | Self::ListKeys
             | Self::GetResources => false,
             Self::CreateKey
+            | Self::ReplicateKey
             | Self::CreateAlias
             | Self::PutKeyPolicy
             | Self::EnableKeyRotation

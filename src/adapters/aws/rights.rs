@@ -20,6 +20,8 @@ use crate::domain::id::{AccountId, Name, Region, tag};
 pub enum Part {
     /// Making and keeping keys: for whoever acts in the account of the keys.
     Keys,
+    /// Making multi-Region keys and replicas of them: for whoever acts in the account of the keys.
+    Replicas,
     /// Scheduling keys for deletion.
     Deletion,
     /// Taking a deletion back that was scheduled before: for whoever acts in the account of the keys.
@@ -57,6 +59,11 @@ enum Use {
     Own,
     /// A key that its owner lets the operator use.
     Adopted,
+    /// A key that the operator made, of which replicas are made. What is made is a key that does not exist yet: it needs
+    /// what `CreateKey` needs, in its own region.
+    Primary,
+    /// The same of one that its owner lets the operator use.
+    AdoptedPrimary,
     /// A key that the operator made and a human gave up.
     Doomed,
     /// Such a key, once it is wanted again.
@@ -65,8 +72,19 @@ enum Use {
     Role,
 }
 
-const USES: [Use; 9] =
-    [Use::Search, Use::Look, Use::Create, Use::Alias, Use::Own, Use::Adopted, Use::Doomed, Use::Restored, Use::Role];
+const USES: [Use; 11] = [
+    Use::Search,
+    Use::Look,
+    Use::Create,
+    Use::Alias,
+    Use::Own,
+    Use::Adopted,
+    Use::Primary,
+    Use::AdoptedPrimary,
+    Use::Doomed,
+    Use::Restored,
+    Use::Role,
+];
 
 impl Operation {
     /// What the operation's action is needed for.
@@ -81,6 +99,7 @@ impl Operation {
             Self::DescribeKey => &[Use::Look, Use::Alias],
             Self::ListResourceTags | Self::GetKeyPolicy | Self::GetKeyRotationStatus => &[Use::Look],
             Self::CreateKey => &[Use::Create],
+            Self::ReplicateKey => &[Use::Primary, Use::AdoptedPrimary],
             Self::CreateAlias => &[Use::Alias, Use::Own],
             Self::PutKeyPolicy | Self::TagResource => &[Use::Create, Use::Own, Use::Adopted],
             Self::EnableKeyRotation | Self::UpdateKeyDescription => &[Use::Own],
@@ -94,6 +113,7 @@ impl Use {
     const fn part(self) -> Part {
         match self {
             Self::Search | Self::Look | Self::Create | Self::Alias | Self::Own | Self::Adopted => Part::Keys,
+            Self::Primary | Self::AdoptedPrimary => Part::Replicas,
             Self::Doomed => Part::Deletion,
             Self::Restored => Part::Restoring,
             Self::Role => Part::Roles,
@@ -108,6 +128,8 @@ impl Use {
             Self::Alias => "ClaimAliases",
             Self::Own => "KeepOwnKeys",
             Self::Adopted => "KeepAdoptedKeys",
+            Self::Primary => "ReplicateOwnKeys",
+            Self::AdoptedPrimary => "ReplicateAdoptedKeys",
             Self::Doomed => "DeleteOwnKeys",
             Self::Restored => "RestoreOwnKeys",
             Self::Role => "AssumeRoles",
@@ -119,7 +141,7 @@ impl Use {
     fn is_told_apart(self, operation: Operation, to: &Narrowing) -> bool {
         let whole = to.installation.is_none() && operation.uses().contains(&Self::Create);
         match self {
-            Self::Adopted => to.installation.is_some(),
+            Self::Adopted | Self::AdoptedPrimary => to.installation.is_some(),
             Self::Own => !whole,
             _ => true,
         }
@@ -128,7 +150,13 @@ impl Use {
     fn resources(self, to: &Narrowing) -> Vec<String> {
         match self {
             Self::Search | Self::Create => vec!["*".to_owned()],
-            Self::Look | Self::Own | Self::Adopted | Self::Doomed | Self::Restored => to.arns("key/*"),
+            Self::Look
+            | Self::Own
+            | Self::Adopted
+            | Self::Primary
+            | Self::AdoptedPrimary
+            | Self::Doomed
+            | Self::Restored => to.arns("key/*"),
             Self::Alias => match &to.installation {
                 Some(installation) => to.arns(&format!("alias/cmk-operator/{installation}/*")),
                 None => to.arns("alias/cmk-operator/*"),
@@ -155,10 +183,10 @@ impl Use {
                 Self::Create => {
                     add("StringEquals", format!("aws:RequestTag/{}", tag::INSTALLATION), json!(installation));
                 }
-                Self::Own | Self::Doomed | Self::Restored => {
+                Self::Own | Self::Primary | Self::Doomed | Self::Restored => {
                     add("StringEquals", format!("aws:ResourceTag/{}", tag::INSTALLATION), json!(installation));
                 }
-                Self::Adopted => {
+                Self::Adopted | Self::AdoptedPrimary => {
                     let consent = format!("{installation}/*");
                     add("StringLike", format!("aws:ResourceTag/{}", tag::ADOPT_BY), json!(consent));
                 }
@@ -182,8 +210,27 @@ impl Narrowing {
 
 /// The identity policy that allows these parts, and nothing else.
 pub fn policy(parts: &[Part], to: &Narrowing) -> Value {
-    let statements: Vec<Value> = USES.iter().filter_map(|wanted| statement(*wanted, parts, to)).collect();
+    let mut statements: Vec<Value> = USES.iter().filter_map(|wanted| statement(*wanted, parts, to)).collect();
+    if parts.contains(&Part::Replicas) {
+        statements.push(link(to));
+    }
     json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// The first multi-Region key of an account has AWS make a role by which it keeps the members of a family alike; whoever
+/// makes the key must be allowed that
+/// (<https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-auth-slr.html>). The operator itself never calls IAM.
+fn link(to: &Narrowing) -> Value {
+    const ROLE: &str =
+        "role/aws-service-role/mrk.kms.amazonaws.com/AWSServiceRoleForKeyManagementServiceMultiRegionKeys";
+    let account = to.account.as_ref().map_or("*", AccountId::as_str);
+    let partitions: BTreeSet<&str> = to.regions.iter().map(Region::partition).collect();
+    let partitions = if partitions.is_empty() { BTreeSet::from(["*"]) } else { partitions };
+    let roles: Vec<String> = partitions.iter().map(|p| format!("arn:{p}:iam::{account}:{ROLE}")).collect();
+    json!({
+        "Sid": "LinkMultiRegionKeys", "Effect": "Allow", "Action": ["iam:CreateServiceLinkedRole"], "Resource": roles,
+        "Condition": { "StringEquals": { "iam:AWSServiceName": "mrk.kms.amazonaws.com" } },
+    })
 }
 
 fn statement(wanted: Use, parts: &[Part], to: &Narrowing) -> Option<Value> {

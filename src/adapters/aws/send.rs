@@ -31,6 +31,17 @@ impl Sender {
     ///
     /// Nobody waits here: without a slot now, the fault says when there will be one, and it is kept for the object.
     pub(super) fn reserve(&self, operation: Operation, place: &Place, target: &str) -> Result<(), Fault> {
+        self.reserve_many(operation, place, target, 1)
+    }
+
+    /// The same for what AWS counts as several calls.
+    pub(super) fn reserve_many(
+        &self,
+        operation: Operation,
+        place: &Place,
+        target: &str,
+        cost: u32,
+    ) -> Result<(), Fault> {
         if !operation.is_scarce() {
             return Ok(());
         }
@@ -40,7 +51,7 @@ impl Sender {
             operation: operation.name(),
         };
         let now = self.clock.now();
-        match self.limits.reserve(&bucket, &place.on_behalf_of, now, 1) {
+        match self.limits.reserve(&bucket, &place.on_behalf_of, now, cost) {
             Reservation::Granted => Ok(()),
             Reservation::At(moment) => {
                 let message = format!(

@@ -3,12 +3,15 @@
 //! It stands behind the same ports as the real clouds, so that the real look, decision and execution run on it. What only a
 //! cloud can say is a stand-in here, which [`Imagined::in_words`] replaces.
 
-use std::collections::BTreeMap;
+mod replicas;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Clock;
 use crate::domain::capabilities::Scope;
 use crate::domain::desired::{DatabaseRequest, NewKey};
+use crate::domain::family::Family;
 use crate::domain::id::{AccountId, KeyArn, Owner, Region, tag};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Caller, Candidate, Database, DatabaseState, KeyFacts, KeyState, RegionOffer, Rotation};
@@ -85,6 +88,11 @@ impl Imagined {
         inner.keys.insert(arn.clone(), key);
     }
 
+    /// That a key that the spec says is there is the primary of all of its id.
+    pub fn add_family(&self, primary: &KeyArn) {
+        self.lock().relate(primary);
+    }
+
     /// A database that the spec says is there.
     pub fn add_database(&self, scope: &Scope, id: &str, request: &DatabaseRequest, cluster: (&Region, &[Region])) {
         let (primary, regions) = cluster;
@@ -152,7 +160,9 @@ impl Key {
         multi_region: bool,
         now: Moment,
     ) -> Self {
+        let family = || Family { primary: arn.clone(), replicas: BTreeSet::new() };
         let facts = KeyFacts {
+            family: multi_region.then(family),
             arn,
             state: KeyState::Enabled,
             description: description.to_owned(),
@@ -162,6 +172,7 @@ impl Key {
             multi_region,
             created_at: Some(now),
             deletion_at: None,
+            window_days: None,
         };
         Self { facts, tags, policy: policy.to_owned(), rotation: Rotation { period_days: None, next: None } }
     }
@@ -244,12 +255,23 @@ impl KeyService for Imagined {
         let (region, account) = (&place.region, &place.access.account);
         let prefix = format!("arn:{}:kms:{region}:{account}:key/", region.partition());
         let words = format!("{prefix}<from AWS at apply>");
-        let arn = inner.stand_in(&format!("{prefix}from-AWS-at-apply"), &words);
+        let id = if key.multi_region { "mrk-from-AWS-at-apply" } else { "from-AWS-at-apply" };
+        let arn = inner.stand_in(&format!("{prefix}{id}"), &words);
         let arn: KeyArn = arn.parse().map_err(|_| missing("kms:CreateKey", &arn))?;
         let NewKey { description, tags, policy, multi_region } = key;
         let key = Key::new(arn.clone(), description, tags.clone(), policy, *multi_region, inner.now);
         inner.keys.insert(arn.clone(), key);
         Ok(arn)
+    }
+
+    async fn replicate_key(
+        &self,
+        _: &Place,
+        primary: &KeyArn,
+        region: &Region,
+        replica: &NewKey,
+    ) -> Result<KeyArn, Fault> {
+        self.lock().replicate(primary, region, replica)
     }
 
     async fn create_alias(&self, place: &Place, alias: &str, key: &KeyArn) -> Result<(), Fault> {

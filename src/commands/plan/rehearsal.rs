@@ -161,6 +161,10 @@ impl Stage<'_> {
                     "Key {arn} is there, enabled, with the tag cmk-operator.io/adopt-by={consent} and AWS's default policy."
                 ));
             }
+            if let Some(primary) = desired.multi_region.as_ref().and_then(|r| desired.regions.get(r)?.key_arn.as_ref())
+            {
+                self.world.add_family(primary);
+            }
         }
         for cluster in &self.manifests.clusters {
             let Ok((Desired::Cluster(desired), _)) = cluster.desired(self) else { continue };

@@ -36,7 +36,9 @@ pub const OPERATOR_ACTIONS: [&str; 15] = [
     "kms:UpdateKeyDescription",
 ];
 
-/// What the operator does in addition to the primary of a multi-Region key.
+/// What the operator does in addition to the primary of a multi-Region key. Any of the related keys may be made the
+/// primary, so all their policies have it. That it stands in the key policy is AWS's advice
+/// (<https://docs.aws.amazon.com/kms/latest/APIReference/API_ReplicateKey.html>, "Required permissions").
 pub const OPERATOR_REPLICATION_ACTIONS: [&str; 1] = ["kms:ReplicateKey"];
 
 /// The AWS console's "Allow access for Key Administrators" as it is with the box "Allow key administrators to delete
