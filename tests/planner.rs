@@ -5,6 +5,8 @@
 //! every case is in [`properties`].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test should stop at the place")]
 
+#[path = "planner/partitions.rs"]
+mod partitions;
 #[path = "planner/refused.rs"]
 mod refused;
 #[path = "planner/scene.rs"]
@@ -45,7 +47,7 @@ macro_rules! tables {
 
 tables! {
     create uncertain recorded attributes adopted policy registration credentials tags gate deploy reattach add_region encryption
-    unprotected deletion teardown removal restore glance paused verdict unsupported faults failed
+    multi_region unprotected deletion teardown removal restore glance paused verdict unsupported faults failed
 }
 
 #[test]

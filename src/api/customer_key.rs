@@ -60,10 +60,6 @@ use super::{CustomerKeyStatus, PolicySpec, Upstream, schema};
 #[x_kube(validation = Rule::new("!has(self.key.multiRegion) || self.regions.exists(r, r.name == self.key.multiRegion.primaryRegion)")
         .message("spec.key.multiRegion.primaryRegion must be one of spec.regions; the region of the primary key cannot be removed")
         .field_path(".key.multiRegion.primaryRegion"))]
-#[x_kube(validation = Rule::new("!has(self.key.multiRegion) || self.regions.all(r, !has(r.keyArn))")
-        .message("spec.key.multiRegion is about keys that the operator makes: to adopt a multi-Region key and its replicas, give each region its keyArn and leave multiRegion out")
-        .field_path(".key.multiRegion")
-        .reason(Reason::FieldValueForbidden))]
 #[x_kube(validation = Rule::new("self.regions.all(r, !has(r.keyArn) || !r.keyArn.startsWith('arn:') || r.keyArn.contains(':' + self.aws.accountId + ':key/'))")
         .message("spec.regions[].keyArn must be a key in the account spec.aws.accountId")
         .field_path(".regions"))]
@@ -191,8 +187,8 @@ pub struct KeySettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
 
-    /// Make one multi-Region key and its replicas in place of independent keys. Whether it is set, and to what, is
-    /// immutable, since AWS cannot convert one kind of key into the other
+    /// Make one multi-Region key and its replicas in place of independent keys. A region with a keyArn uses that key, which
+    /// has to be the primary or a replica of the same multi-Region key. Whether it is set, and to what, is immutable, since AWS cannot convert one kind of key into the other
     /// (https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multi_region: Option<MultiRegion>,
@@ -212,7 +208,8 @@ pub struct Rotation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MultiRegion {
-    /// The region in which the primary key is made, one of spec.regions. The others get replicas.
+    /// The region in which the primary key is made, one of spec.regions. The others get replicas. If somebody moves the
+    /// primary, the operator follows: status shows which region has it.
     #[schemars(length(max = 32), regex(pattern = schema::REGION))]
     pub primary_region: String,
 }

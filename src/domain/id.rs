@@ -149,12 +149,16 @@ impl FromStr for KeyArn {
         let [arn, partition, service, region, account, resource] = parts[..] else { return Err(malformed()) };
         let key_id = resource.strip_prefix("key/").ok_or_else(malformed)?;
         let id_ok = !key_id.is_empty() && key_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if arn != "arn" || service != "kms" || !partition.starts_with("aws") || !id_ok {
+        if arn != "arn" || service != "kms" || !id_ok {
+            return Err(malformed());
+        }
+        let region: Region = region.parse().map_err(|_| malformed())?;
+        if partition != region.partition() {
             return Err(malformed());
         }
         Ok(Self {
             partition: partition.to_owned(),
-            region: region.parse().map_err(|_| malformed())?,
+            region,
             account: account.parse().map_err(|_| malformed())?,
             key_id: key_id.to_owned(),
         })
@@ -264,6 +268,9 @@ mod tests {
             "arn:aws:kms:useast1:111111111111:key/x",
             "arn:aws:kms:us-east-1:111111111111:key/",
             "arn:aws:kms:us-east-1:111111111111:key/a b",
+            "arn:aws:kms:cn-north-1:111111111111:key/x",
+            "arn:aws-cn:kms:us-gov-west-1:111111111111:key/x",
+            "arn:aws-us-gov:kms:us-east-1:111111111111:key/x",
         ] {
             assert!(bad.parse::<KeyArn>().is_err(), "{bad}");
         }

@@ -371,6 +371,23 @@ impl World {
         self.now_ms - pick(self.settings.seed, "iam", self.reads, lag)
     }
 
+    /// Takes the share of KMS quotas that an operation has in another region than the one that was called.
+    pub(super) fn charge(
+        &mut self,
+        account: &str,
+        region: &str,
+        operation: &str,
+        times: u32,
+    ) -> Result<(), ServiceError> {
+        let (settings, now_ms) = (&self.settings, self.now_ms);
+        for _ in 0..times {
+            if !self.buckets.take(&settings.quotas, account, region, operation, now_ms) {
+                return Err(throttled(Service::Kms, None));
+            }
+        }
+        Ok(())
+    }
+
     /// Quotas and identity policies, for the AWS services. What a policy on a resource has a say in is decided later.
     fn admit(&mut self, call: &Call) -> Result<(), ServiceError> {
         if matches!(call.service, Service::Astra | Service::Atlas | Service::SingleStore) {

@@ -77,7 +77,7 @@ async fn begin(play: &mut Play) -> Result<(), String> {
 }
 
 /// Confirms what an object shows the token of, until it is done.
-async fn confirm(
+pub async fn confirm(
     play: &mut Play,
     kind: &'static str,
     name: &'static str,

@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod adopt;
 mod apply;
 mod chart;
@@ -26,6 +27,7 @@ mod golden;
 mod grow;
 mod kstatus;
 mod lives;
+mod multi_region;
 mod observe;
 mod order;
 mod permissions;

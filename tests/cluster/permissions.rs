@@ -17,6 +17,8 @@ enum Needed {
     Always,
     /// When the description differs from the spec.
     ToDescribe,
+    /// When the spec asks for a multi-Region key of several regions.
+    ToReplicate,
     /// When the reply to CreateKey was lost, and its key is looked for among all there are.
     ToSearch,
     /// When the spec names a role.
@@ -44,6 +46,7 @@ const fn needed(operation: Operation) -> Needed {
         | Operation::ListResourceTags
         | Operation::GetResources => Needed::Always,
         Operation::UpdateKeyDescription => Needed::ToDescribe,
+        Operation::ReplicateKey => Needed::ToReplicate,
         Operation::ListKeys => Needed::ToSearch,
         Operation::AssumeRole => Needed::ToAssume,
         Operation::ScheduleKeyDeletion => Needed::ToDelete,
@@ -84,6 +87,10 @@ async fn each_action_that_is_denied_is_named_and_asked_for() {
             Needed::ToSearch => {
                 scene.fault(&json!({ "operation": "kms:CreateKey", "nth": 1 }), &json!("lost_before")).await
             }
+            Needed::ToReplicate => {
+                key = scene.key(&[REGION, "eu-west-1"]);
+                key["spec"]["key"]["multiRegion"] = json!({ "primaryRegion": REGION });
+            }
             Needed::ToAssume => {
                 let role = "arn:aws:iam::111111111111:role/team";
                 let trust = json!({ "principals": [], "external_ids": [format!("cmk:test:{}", scene.namespace)] });
@@ -118,7 +125,8 @@ async fn each_action_that_is_denied_is_named_and_asked_for() {
         scene.command(&denied(false)).await;
         scene.ready("CustomerKey", "key").await;
         let keys = scene.state().await["keys"].as_object().unwrap().len();
-        if keys == 1 { Ok(()) } else { Err(format!("{action}: {keys} keys")) }
+        let expected = if needed == Needed::ToReplicate { 2 } else { 1 };
+        if keys == expected { Ok(()) } else { Err(format!("{action}: {keys} keys")) }
     })
     .await;
 }

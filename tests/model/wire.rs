@@ -111,6 +111,17 @@ impl KeyService for Wire<'_, '_> {
         created
     }
 
+    async fn replicate_key(
+        &self,
+        place: &Place,
+        primary: &KeyArn,
+        region: &Region,
+        new: &NewKey,
+    ) -> Result<KeyArn, Fault> {
+        // No scene of the model has a multi-Region key.
+        self.lab.clouds.replicate_key(place, primary, region, new).await
+    }
+
     async fn create_alias(&self, place: &Place, alias: &str, key: &KeyArn) -> Result<(), Fault> {
         if self.lab.config.devices.ignores_alias() {
             return Ok(());

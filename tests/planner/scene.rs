@@ -57,7 +57,18 @@ impl Scenes {
         for patch in patches {
             apply(&mut scene, patch);
         }
-        finish(&scene)
+        finish(&scene, &str::to_owned)
+    }
+
+    /// The names of all scenes.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
+    /// A named scene in which other words stand for some.
+    pub(crate) fn renamed(&self, name: &str, rename: &dyn Fn(&str) -> String) -> Scene {
+        let scene = rename(&self.raw(name).to_string());
+        finish(&serde_json::from_str(&scene).unwrap(), rename)
     }
 
     fn raw(&self, name: &str) -> Value {
@@ -222,7 +233,7 @@ pub(crate) fn fault(words: &str) -> Fault {
 }
 
 /// The last abbreviations, which need the whole scene.
-fn finish(scene: &Value) -> Scene {
+fn finish(scene: &Value, rename: &dyn Fn(&str) -> String) -> Scene {
     let mut scene = scene.clone();
     let settings = scene["pass"]["settings"].clone();
     scene["pass"]["settings"] = serde_json::to_value(Settings::default()).unwrap();
@@ -230,7 +241,7 @@ fn finish(scene: &Value) -> Scene {
     if let Some(regions) = scene["observed"].get_mut("regions").and_then(Value::as_object_mut) {
         for (region, seen) in regions {
             if let Some(policy) = seen.get_mut("policy").and_then(|p| p.get_mut("Present")).filter(|p| p.is_object()) {
-                *policy = json!(policy_text(policy, region));
+                *policy = json!(rename(&policy_text(policy, region)));
             }
         }
     }

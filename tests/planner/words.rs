@@ -16,6 +16,9 @@ pub(crate) fn step(step: &Step) -> String {
         Step::AddFinalizer | Step::RemoveFinalizer => return step.site().as_str().to_owned(),
         Step::RecordKeyIntent { intent, .. } => format!("{} at {}", intent.nonce, moment(intent.started_at)),
         Step::CreateKey { region, key, not_after } => format!("{} until {}", new_key(region, key), moment(*not_after)),
+        Step::ReplicateKey { region, primary, key, not_after } => {
+            format!("of {primary} {} until {}", new_key(region, key), moment(*not_after))
+        }
         Step::CreateAlias { region, alias, key } => format!("{alias} -> {}", key_ref(region, key)),
         Step::RecordKey { region, key } => key_ref(region, key),
         Step::PutPolicy { region, key, document, .. } => format!("{} {}", arn(region, key), policy(region, document)),

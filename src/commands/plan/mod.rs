@@ -199,7 +199,8 @@ fn details(step: &Step, plan: &Plan, desired: &Desired, settings: &Settings) -> 
         settings.gate_spacing.as_seconds()
     );
     match step {
-        Step::CreateKey { key: NewKey { description, tags, multi_region, .. }, .. } => {
+        Step::CreateKey { key: NewKey { description, tags, multi_region, .. }, .. }
+        | Step::ReplicateKey { key: NewKey { description, tags, multi_region, .. }, .. } => {
             let tags =
                 tags.iter().filter(|(name, _)| *name != tag::NONCE).map(|(name, value)| format!("{name}={value}"));
             let mut lines = vec![
@@ -207,7 +208,7 @@ fn details(step: &Step, plan: &Plan, desired: &Desired, settings: &Settings) -> 
                 format!("tagged {}", tags.collect::<Vec<_>>().join(", ")),
                 "its first policy lets in the account itself and the operator, nobody else".to_owned(),
             ];
-            if *multi_region {
+            if *multi_region && matches!(step, Step::CreateKey { .. }) {
                 lines.push("as the primary of a multi-Region key".to_owned());
             }
             lines

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::tags::{Tag, checked_tags};
-use super::{Key, KeyMetadata, KeyState, Kms, Needs, authorize, find, invalid_arn, own_key_id};
+use super::{Key, KeyMetadata, KeyState, Kms, Needs, access_denied, authorize, find, invalid_arn, own_key_id};
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::fault::Access;
 use crate::sandbox::iam::Identity;
 use crate::sandbox::ident::kms_arn;
-use crate::sandbox::policy;
+use crate::sandbox::policy::{self, Facts};
 use crate::sandbox::world::World;
 
 /// Input of `ReplicateKey`.
@@ -100,6 +100,19 @@ impl Kms<'_> {
 }
 
 impl World {
+    /// What the caller's own policies have to allow where the replica is made (API reference, "Required permissions").
+    fn may_create_replica(&self, who: &Identity, to: &str, tagged: bool) -> Result<(), ServiceError> {
+        let facts = Facts::default().and("aws:RequestedRegion", to);
+        for action in ["kms:CreateKey", "kms:PutKeyPolicy", "kms:TagResource"] {
+            let asked = action != "kms:TagResource" || tagged;
+            let may = action != "kms:CreateKey" || self.may_by_itself(who, action, "*", &facts);
+            if asked && (self.iam.denies(who, action) || !may) {
+                return Err(access_denied(who, action, "*"));
+            }
+        }
+        Ok(())
+    }
+
     fn new_replica(&mut self, who: &Identity, primary: &Key, input: &ReplicateKey) -> Result<Key, ServiceError> {
         let to = input.replica_region.as_str();
         if primary.primary_region.is_none() || primary.is_replica() {
@@ -112,6 +125,9 @@ impl World {
         if to.is_empty() || to.contains(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '-') {
             return Err(invalid_arn(to));
         }
+        self.may_create_replica(who, to, !input.tags.is_empty())?;
+        // One replication counts as two creations where the replica is made (KMS guide, "Request quotas").
+        self.charge(&who.account, to, "CreateKey", 2)?;
         let arn = kms_arn(&who.account, to, &format!("key/{}", primary.id));
         if self.key_by_arn(&arn).is_some() {
             return Err(ServiceError::aws("AlreadyExistsException", format!("{arn} already exists")));
