@@ -8,6 +8,7 @@ mod adapters {
     mod aws;
     mod aws_chain;
     mod aws_faults;
+    mod aws_replica;
     mod aws_roles;
     mod aws_search;
     mod server;

@@ -83,7 +83,9 @@ fn standard_input_several_files_and_directories_come_to_the_same() {
     let text = fs::read_to_string(root().join(example)).unwrap();
     let from_file = told(&plan(&["-f", example], ""));
     assert_eq!(told(&plan(&["-f", "-"], &text)), from_file);
-    assert_eq!(told(&plan(&["-f", "examples"], "")), from_file);
+    let each: Vec<PathBuf> = yaml_files("examples");
+    let each: Vec<&str> = each.iter().flat_map(|file| ["-f", file.to_str().unwrap()]).collect();
+    assert_eq!(told(&plan(&["-f", "examples"], "")), told(&plan(&each, "")));
     let both = told(&plan(&["-f", example, "-f", "tests/plan_command/gate-only.yaml"], ""));
     assert!(both.contains("CustomerKey payments/payments") && both.contains("EncryptedCluster shop/"), "{both}");
     let twice = told(&plan(&["-f", example, example], ""));

@@ -85,8 +85,9 @@ fn reads_go_through_and_writes_do_not() {
     assert!(reads >= before + 13, "{before}, {reads}");
 
     let tags = BTreeMap::from([("team".to_owned(), "orders".to_owned())]);
-    let refused: [Result<(), Fault>; 14] = [
+    let refused: [Result<(), Fault>; 15] = [
         ready(port.create_key(&place, &new)).map(drop),
+        ready(port.replicate_key(&place, &key, &region, &new)).map(drop),
         ready(port.create_alias(&place, "alias/orders", &key)),
         ready(port.put_policy(&place, &key, &policy)),
         ready(port.enable_rotation(&place, &key, 365)),

@@ -63,10 +63,12 @@ async fn one_process_keeps_accounts_apart_whatever_goes_wrong_in_one() {
     let alone = alone().await;
     assert!(alone.iter().any(|call| call.starts_with("kms:CreateKey")), "{alone:?}");
     let denied = json!({ "error": { "status": 400, "code": "AccessDeniedException", "message": "denied" } });
+    let expired = json!({ "error": { "status": 400, "code": "ExpiredTokenException", "message": "expired" } });
     for (name, operation, fault, reason) in [
-        ("throttled", "kms:CreateKey", json!({ "throttle": {} }), "Throttled"),
+        ("throttled", "kms:CreateKey", json!({ "throttle": {} }), "CreatingKey"),
         ("denied", "kms:CreateKey", denied, "AccessDenied"),
         ("broken", "kms:*", json!({ "http500": { "applied": false } }), "Unreachable"),
+        ("expired", "kms:*", expired, "AwsCredentialsInvalid"),
     ] {
         let scene = Scene::started(&format!("account{name}")).await;
         open(&scene, FIRST).await;
@@ -75,11 +77,8 @@ async fn one_process_keeps_accounts_apart_whatever_goes_wrong_in_one() {
         scene.apply(&key(&scene, "first", 1, FIRST).await).await.unwrap();
         let met = || async {
             let first = scene.get("CustomerKey", "first").await;
-            if find(&first, "KeysReady").is_some_and(|c| c["reason"] == reason) {
-                Ok(())
-            } else {
-                Err(first["status"].to_string())
-            }
+            let said = first["status"]["conditions"].as_array().into_iter().flatten().any(|c| c["reason"] == reason);
+            if said && scene.fired().await[0] > 1 { Ok(()) } else { Err(first["status"].to_string()) }
         };
         scene.until(&format!("the first account is {name}"), met).await;
         scene.apply(&key(&scene, "second", 2, SECOND).await).await.unwrap();
@@ -100,7 +99,7 @@ async fn one_process_keeps_accounts_apart_whatever_goes_wrong_in_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_is_taken_away_stops_its_own_account_alone() {
+async fn a_role_that_may_nothing_any_more_stops_its_own_account_alone() {
     let mut scene = Scene::new("accountrole").await;
     scene.extra =
         ["--state-interval", "1s", "--policy-interval", "2s", "--resync", "3s"].map(ToOwned::to_owned).to_vec();
@@ -112,14 +111,10 @@ async fn a_role_that_is_taken_away_stops_its_own_account_alone() {
     }
     scene.ready("CustomerKey", "first").await;
     scene.ready("CustomerKey", "second").await;
-    // The role goes; the credentials that were given for it are worth nothing from then on.
-    scene.command(&json!({ "delete_principal": { "arn": role(FIRST) } })).await;
-    let lost = || async {
-        let first = scene.get("CustomerKey", "first").await;
-        let valid = find(&first, "CredentialsValid").unwrap();
-        if valid["status"] == "True" { Err(first["status"].to_string()) } else { Ok(()) }
-    };
-    scene.until("the first account is lost", lost).await;
+    // The role may do nothing any more.
+    let denied = |denied| json!({ "set_denied": { "principal": role(FIRST), "action": "kms:*", "denied": denied } });
+    scene.command(&denied(true)).await;
+    scene.wait_for("CustomerKey", "first", "Stalled", "True", "AccessDenied").await;
     // What is changed of the second key meanwhile is done.
     let mut second = key(&scene, "second", 2, SECOND).await;
     second["spec"]["key"]["description"] = json!("still kept");
@@ -132,26 +127,18 @@ async fn a_role_that_is_taken_away_stops_its_own_account_alone() {
     };
     scene.until("the second key is kept", kept).await;
     scene.ready("CustomerKey", "second").await;
-    open(&scene, FIRST).await;
-    let first = || async {
-        let first = scene.get("CustomerKey", "first").await;
-        // The policy names the deleted role by its id: the one of the same name has to be written anew, which it may, by
-        // the account's own statement.
-        let valid = find(&first, "CredentialsValid").unwrap();
-        if valid["status"] == "True" { Ok(()) } else { Err(first["status"].to_string()) }
-    };
-    scene.until("the first account is back", first).await;
+    scene.command(&denied(false)).await;
     scene.ready("CustomerKey", "first").await;
-    assert!(scene.log().matches("\"leading\"").count() <= 1, "without a restart");
+    assert!(scene.is_running(), "without a restart");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_keys_of_one_account_hold_up_no_key_of_another() {
     const MANY: u32 = 8;
     let mut scene = Scene::new("accountquota").await;
-    // One creation a second in each account.
+    // One creation a second in each account is the operator's share, and less than what AWS would allow here.
     scene.extra = ["--quota-share", "0.2"].map(ToOwned::to_owned).to_vec();
-    scene.command(&json!({ "patch_settings": { "quotas": { "aws_except": { "CreateKey": 1 } } } })).await;
+    scene.command(&json!({ "patch_settings": { "quotas": { "aws_except": { "CreateKey": 3 } } } })).await;
     open(&scene, FIRST).await;
     open(&scene, SECOND).await;
     let mut keys = Vec::new();

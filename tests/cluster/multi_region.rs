@@ -257,7 +257,7 @@ async fn a_lost_late_or_failed_reply_leaves_one_primary_and_one_replica() {
 /// A multi-Region key that is made and not registered, so that it can be scheduled for deletion.
 async fn mortal(play: &mut Play) -> Result<(), String> {
     slow_replicas(&play.scene).await;
-    let may = ["org-cmk-read", "org-db-view"];
+    let may = ["org-cmk-read", "org-db-create", "org-db-view"];
     let token = json!({ "token": TOKEN, "org": ORGANIZATION, "permissions": may });
     play.scene.command(&json!({ "set_token": token })).await;
     let mut key = key(&play.scene, &REGIONS);

@@ -71,7 +71,7 @@ fn moment(moment: Moment) -> String {
 }
 
 fn arn(region: &Region, arn: &KeyArn) -> String {
-    let usual = format!("arn:aws:kms:{region}:111111111111:key/");
+    let usual = format!("arn:{}:kms:{region}:111111111111:key/", region.partition());
     arn.to_string().strip_prefix(&usual).map_or_else(|| arn.to_string(), str::to_owned)
 }
 
@@ -118,7 +118,7 @@ fn statement(statement: &Statement, mark: &str) -> String {
         .principals
         .listed()
         .iter()
-        .map(|(_, value)| value.strip_prefix("arn:aws:iam::").unwrap_or(value).replace(':', "/"))
+        .map(|(_, value)| value.split_once(":iam::").map_or(*value, |(_, rest)| rest).replace(':', "/"))
         .collect();
     format!("{name}: {but}{}", to.join(" "))
 }

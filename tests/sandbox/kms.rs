@@ -1,7 +1,7 @@
 //! The life of a key: states, rotation, deletion, replicas.
 
 use cmk_operator::sandbox::kms::{CreateKey, KeyState, Kms, ReplicateKey, Tag};
-use cmk_operator::sandbox::{ACCOUNT, Failure, Settings, World};
+use cmk_operator::sandbox::{ACCOUNT, Command, Failure, Identity, Quotas, Settings, World};
 
 use super::{REGION, START, code, new_key, world};
 
@@ -168,6 +168,36 @@ fn a_primary_waits_for_its_replicas() {
     assert_eq!(view.deletion_at_ms, Some(START + 17 * DAY_MS));
     world.advance(10 * DAY_MS);
     assert_eq!(code(world.kms(ACCOUNT, REGION).describe_key(&primary.arn)), "NotFoundException");
+}
+
+#[test]
+fn a_replica_needs_rights_and_shares_of_quotas_where_it_is_made() {
+    let settings = Settings { quotas: Quotas::Aws, ..Settings::default() };
+    let mut world = World::sandbox(START, settings);
+    let input = CreateKey { multi_region: true, ..CreateKey::default() };
+    let arn = world.kms(ACCOUNT, REGION).create_key(&input).unwrap().arn;
+    let into = |region: &str| ReplicateKey {
+        key_id: arn.clone(),
+        replica_region: region.into(),
+        tags: vec![Tag::new("a", "b")],
+        ..ReplicateKey::default()
+    };
+    let me = Identity::of_account(ACCOUNT).arn;
+    for action in ["kms:CreateKey", "kms:PutKeyPolicy", "kms:TagResource", "kms:ReplicateKey"] {
+        let deny = |denied| Command::SetDenied { principal: me.clone(), action: action.into(), denied };
+        world.command(deny(true)).unwrap();
+        assert_eq!(code(world.kms(ACCOUNT, REGION).replicate_key(&into("eu-west-1"))), "AccessDeniedException");
+        world.command(deny(false)).unwrap();
+        world.advance(1000);
+    }
+    // Two of the five creations a second of that region, and one of the replications of the primary's.
+    for _ in 0..4 {
+        world.kms(ACCOUNT, "eu-west-1").create_key(&CreateKey::default()).unwrap();
+    }
+    assert_eq!(code(world.kms(ACCOUNT, REGION).replicate_key(&into("eu-west-1"))), "ThrottlingException");
+    assert_eq!(code(world.kms(ACCOUNT, REGION).replicate_key(&into("eu-central-1"))), "ok");
+    world.advance(1000);
+    assert_eq!(code(world.kms(ACCOUNT, REGION).replicate_key(&into("eu-west-1"))), "ok");
 }
 
 #[test]
