@@ -11,11 +11,11 @@ use crate::domain::memory::{Memory, Subject};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, KeyFacts, KeyState, Observed, RegionSeen};
 use crate::domain::policy::canonical::canonical_set;
-use crate::domain::policy::{Effect, Grant, KeyAccount, Ownership, PolicyDocument, Statement, holds};
+use crate::domain::policy::{Effect, Grant, Ownership, PolicyDocument, Statement, holds};
 use crate::domain::reading::Reading;
 
 use super::removal_check::Removal;
-use super::replica_check::Kin;
+use super::replica_check::{Kin, account};
 use super::step::{DatabaseRef, KeyRef, Step};
 use super::{Pass, Plan};
 
@@ -493,10 +493,6 @@ impl Scene<'_> {
             "nothing is deployed through a closed gate",
         )
     }
-}
-
-fn account(key: &DesiredKey, region: &Region) -> KeyAccount {
-    KeyAccount::new(region.partition(), key.access.account.as_str())
 }
 
 pub(super) fn owned(key: &DesiredKey, tags: &BTreeMap<String, String>) -> bool {

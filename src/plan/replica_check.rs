@@ -38,7 +38,7 @@ impl Kin<'_> {
             {
                 self.is_related(key, region, arn)
             }
-            Step::ScheduleDeletion { key: arn, .. } => self.may_end(key, arn),
+            Step::MarkDeletion { key: arn, .. } | Step::ScheduleDeletion { key: arn, .. } => self.may_end(key, arn),
             _ => Ok(()),
         }
     }
@@ -145,7 +145,7 @@ impl Kin<'_> {
     }
 
     fn has_root(&self, key: &DesiredKey, region: &Region, policy: &str) -> Rule {
-        let account = KeyAccount::new(region.partition(), key.access.account.as_str());
+        let account = account(key, region);
         let root = Grant { label: String::new(), actions: vec!["kms:*".to_owned()], conditions: Vec::new() };
         let document = PolicyDocument::parse(policy).map_err(|_| "a policy that is sent can be read")?;
         require(
@@ -178,4 +178,9 @@ impl Kin<'_> {
         };
         require(family.replicas.iter().all(ends), "a primary is scheduled only after all its replicas are")
     }
+}
+
+/// The account of the object's keys, in the partition of a region.
+pub(super) fn account(key: &DesiredKey, region: &Region) -> KeyAccount {
+    KeyAccount::new(region.partition(), key.access.account.as_str())
 }

@@ -327,6 +327,7 @@ async fn come_back(play: &mut Play) -> Result<(), String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_go_first_and_come_back_whatever_is_killed() {
     let effects = [
+        (Site::MarkDeletion, 2),
         (Site::ScheduleDeletion, 1),
         (Site::ScheduleDeletion, 2),
         (Site::RemoveFinalizer, 1),
