@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::join_all;
 use futures::join;
 
-use crate::domain::desired::{Afterlife, Deployment, Desired, DesiredKey, DesiredRegion};
 use crate::domain::family::{Family, related};
+use crate::domain::desired::{Afterlife, Deployment, Desired, DesiredKey, DesiredRegion, LinkedKey};
 use crate::domain::fault::Fault;
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::memory::{Memory, RegionMemory};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{
-    Candidate, CredentialsSeen, Database, DatabaseSeen, Depth, Observed, OtherKey, RegionSeen,
+    BackupSeen, Candidate, CredentialsSeen, Database, DatabaseSeen, Depth, Observed, OtherKey, RegionSeen,
 };
 use crate::domain::reading::Reading;
 use crate::plan::Pass;
@@ -64,8 +64,9 @@ pub async fn observe<K: KeyService, U: Upstream>(
         }
     };
     let seen = join_all(regions.iter().map(|region| eyes.region(region, memory.regions.get(region))));
-    let (caller, scope, seen, database, databases) =
-        join!(caller, scope, seen, eyes.database(memory), eyes.databases(memory));
+    let (caller, scope, seen, database, databases, backup) =
+        join!(caller, scope, seen, eyes.database(memory), eyes.databases(memory), eyes.backup(&regions));
+    observed.backup = backup;
     observed.caller = caller;
     observed.scope = scope;
     observed.regions = regions.iter().cloned().zip(seen).collect();
@@ -256,6 +257,27 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         seen.candidates = union(std::mem::take(&mut seen.candidates), scan);
     }
 
+    /// The key for backups of a cluster, where it is another one that may be used: the same as of its own key.
+    async fn backup(&self, regions: &[Region]) -> BackupSeen {
+        let Desired::Cluster(cluster) = self.desired else { return BackupSeen::default() };
+        let other = cluster.backup.as_ref().and_then(|backup| backup.key.present());
+        let usable = |linked: &&LinkedKey| linked.allowed && self.pass.settings.may_call_aws_for(&linked.key);
+        let Some(linked) = other.filter(usable).filter(|_| self.depth == Depth::Everything) else {
+            return BackupSeen::default();
+        };
+        let Self { keys, upstream, key: _, session, deploy, desired, depth, sweep, pass } = *self;
+        let eyes = Eyes { keys, upstream, key: &linked.key, session, deploy, desired, depth, sweep, pass };
+        let first = regions.first().map(|region| eyes.place(region));
+        let caller = async {
+            match first {
+                Some(place) => keys.caller(&place).await,
+                None => Reading::NOT_LOOKED,
+            }
+        };
+        let (caller, seen) = join!(caller, join_all(regions.iter().map(|region| eyes.aws(region, None))));
+        BackupSeen { caller, regions: regions.iter().cloned().zip(seen).collect() }
+    }
+
     async fn database(&self, memory: &Memory) -> DatabaseSeen {
         let Desired::Cluster(cluster) = self.desired else { return DatabaseSeen::default() };
         let (Some(deployment), Some(session)) = (&cluster.deployment, self.deploy) else {
@@ -273,12 +295,20 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
                         Reading::NOT_LOOKED
                     }
                 };
-                let (by_id, named) = join!(self.upstream.database(session, id), strays);
-                DatabaseSeen { by_id, named }
+                let replica = async {
+                    if deployment.capabilities.portal.is_some() && cluster.secondaries().next().is_some() {
+                        self.upstream.replica(session, id).await
+                    } else {
+                        Reading::NOT_LOOKED
+                    }
+                };
+                let (by_id, named, replica) = join!(self.upstream.database(session, id), strays, replica);
+                DatabaseSeen { by_id, named, replica }
             }
             None => DatabaseSeen {
                 by_id: Reading::NOT_LOOKED,
                 named: self.upstream.databases_named(session, &request.name).await,
+                replica: Reading::NOT_LOOKED,
             },
         }
     }

@@ -15,6 +15,7 @@ use crate::domain::id::{KeyArn, Owner, Region};
 use crate::domain::memory::{DeployIntent, KeyIntent};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer, Rotation};
+use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
 
 /// Where a KMS call goes, and as whom.
@@ -176,6 +177,13 @@ pub trait Upstream: Send + Sync {
     /// the cloud tells, only those of the scope's kind of databases and on AWS. Of each, what a list shows: its regions may
     /// be missing, but for the one that it was created in.
     fn databases(&self, session: &Session) -> impl Future<Output = Reading<Vec<Database>>> + Send;
+
+    /// The copy of a database in a second region, where a second region is a copy that is set up once; `Absent`: none is
+    /// set up. Clouds whose databases have regions of their own are not asked.
+    fn replica(&self, session: &Session, id: &str) -> impl Future<Output = Reading<Replica>> + Send {
+        let _ = (session, id);
+        async { Reading::NOT_LOOKED }
+    }
 
     /// Creates a database and yields its id. **Not idempotent and never retried inside.**
     fn create_database(

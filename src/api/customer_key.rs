@@ -83,6 +83,9 @@ use super::{CustomerKeyStatus, PolicySpec, Upstream, schema};
 #[x_kube(validation = Rule::new("!has(self.policy.documents) || self.policy.documents.all(d, !has(d.regions) || d.regions.all(n, self.regions.exists(r, r.name == n)))")
         .message("spec.policy.documents[].regions must all be in spec.regions")
         .field_path(".policy.documents"))]
+#[x_kube(validation = Rule::new("!has(self.policy.documents) || self.policy.documents.all(d, !has(d.replicationTo) || (has(self.upstream.singleStore) && self.regions.exists(r, r.name == d.replicationTo)))")
+        .message("spec.policy.documents[].replicationTo is only for singleStore, and must be in spec.regions: the second region needs a key of its own")
+        .field_path(".policy.documents"))]
 pub struct CustomerKeySpec {
     /// The regions that need a key, 1 to 32, each once.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

@@ -5,6 +5,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::HumanStep;
+
 /// What the operator reports and remembers about a CustomerKey.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -53,6 +55,11 @@ pub struct CustomerKeyStatus {
     /// The EncryptedClusters that use this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_by: Option<UsedBy>,
+
+    /// What a human has to do in the normal course, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub human_steps: Vec<HumanStep>,
 
     /// What a deletion waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]

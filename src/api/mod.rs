@@ -27,6 +27,7 @@ pub mod customer_key_status;
 pub mod deployment;
 pub mod encrypted_cluster;
 pub mod encrypted_cluster_status;
+mod hand_off;
 pub mod parse;
 pub mod policy;
 pub mod reasons;

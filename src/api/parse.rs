@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use crate::domain::capabilities::{Capabilities, Cloud, Scope};
 use crate::domain::confirmation::tokens;
 use crate::domain::desired::{
-    Access, Afterlife, DatabaseRequest, Deployment as DesiredDeployment, DesiredCluster, DesiredKey, DesiredRegion,
-    LinkedKey, Object, PolicyWish, Rivals, User, WishedStatements,
+    Access, Afterlife, BackupKey, DatabaseRequest, Deployment as DesiredDeployment, DesiredCluster, DesiredKey,
+    DesiredRegion, LinkedKey, Object, PolicyWish, Rivals, User, WishedStatements,
 };
 use crate::domain::id::{Malformed, Name, Owner, Region};
 use crate::domain::reading::Reading;
 
 use super::condition::moment;
+use super::hand_off;
 use super::{
     ANNOTATION_CONFIRM_DELETION, ANNOTATION_PAUSED, ClusterDeletionPolicy, CustomerKey, CustomerKeyRef, Deployment,
     Effect, EncryptedCluster, FINALIZER, ForeignStatements, KeyDeletionPolicy, ManagementPolicy, NamespacesFrom,
@@ -32,7 +33,7 @@ pub struct Invalid {
     pub problem: String,
 }
 
-fn at(field: &'static str) -> impl Fn(Malformed) -> Invalid {
+pub(super) fn at(field: &'static str) -> impl Fn(Malformed) -> Invalid {
     move |problem| Invalid { field, problem: problem.to_string() }
 }
 
@@ -166,6 +167,7 @@ fn policy(spec: &PolicySpec) -> Result<PolicyWish, Invalid> {
             regions: regions(&statement.regions, "spec.policy.statements[].regions")?,
             json: json!({ "Version": "2012-10-17", "Statement": [statement_json(statement)] }).to_string(),
             accept_risk: statement.accept_risk,
+            replication_to: None,
         });
     }
     for document in &spec.documents {
@@ -174,6 +176,11 @@ fn policy(spec: &PolicySpec) -> Result<PolicyWish, Invalid> {
             regions: regions(&document.regions, "spec.policy.documents[].regions")?,
             json: document.json.clone(),
             accept_risk: document.accept_risk,
+            replication_to: document
+                .replication_to
+                .as_ref()
+                .map(|to| to.parse().map_err(at("spec.policy.documents[].replicationTo")))
+                .transpose()?,
         });
     }
     Ok(wish)
@@ -221,7 +228,15 @@ pub fn allows(key: &CustomerKey, namespace: &str, labels: &BTreeMap<String, Stri
 
 /// The namespace and name of the key that a cluster refers to.
 pub fn key_ref(cluster: &EncryptedCluster) -> (String, String) {
-    let reference = &cluster.spec.customer_key_ref;
+    resolved(&cluster.spec.customer_key_ref, cluster)
+}
+
+/// The same of the key for backups, where there is another one.
+pub fn backup_key_ref(cluster: &EncryptedCluster) -> Option<(String, String)> {
+    cluster.spec.backup_key_ref.as_ref().map(|reference| resolved(reference, cluster))
+}
+
+fn resolved(reference: &CustomerKeyRef, cluster: &EncryptedCluster) -> (String, String) {
     let namespace = reference.namespace.clone().or_else(|| cluster.namespace()).unwrap_or_default();
     (namespace, reference.name.clone())
 }
@@ -244,7 +259,7 @@ pub fn user(cluster: &EncryptedCluster, key: &CustomerKey) -> Option<User> {
     (!regions.is_empty()).then(|| User { name: format!("{own}/{}", cluster.name_any()), regions })
 }
 
-/// What an `EncryptedCluster` declares, with its key as it was read.
+/// What an `EncryptedCluster` declares, with its key as it was read; one for backups is for the caller to read.
 pub fn encrypted_cluster(cluster: &EncryptedCluster, key: Reading<LinkedKey>) -> Result<DesiredCluster, Invalid> {
     let spec = &cluster.spec;
     let regions: Vec<Region> =
@@ -257,7 +272,10 @@ pub fn encrypted_cluster(cluster: &EncryptedCluster, key: Reading<LinkedKey>) ->
             .ok_or_else(|| Invalid { field: "spec.regions", problem: "names no region".to_owned() })?,
     };
     let (namespace, name) = key_ref(cluster);
-    let deployment = spec.deployment.as_ref().and_then(|d| deployment(d, key.present()));
+    let deployment = match &spec.deployment {
+        Some(spec) => deployment(spec, key.present())?,
+        None => None,
+    };
     Ok(DesiredCluster {
         object: object(&cluster.metadata)?,
         key,
@@ -269,10 +287,12 @@ pub fn encrypted_cluster(cluster: &EncryptedCluster, key: Reading<LinkedKey>) ->
             ClusterDeletionPolicy::Retain => Afterlife::Retain,
             ClusterDeletionPolicy::Delete => Afterlife::TearDown,
         },
+        backup: backup_key_ref(cluster)
+            .map(|(namespace, name)| BackupKey { key: Reading::NOT_LOOKED, key_ref: format!("{namespace}/{name}") }),
     })
 }
 
-fn deployment(deployment: &Deployment, key: Option<&LinkedKey>) -> Option<DesiredDeployment> {
+fn deployment(deployment: &Deployment, key: Option<&LinkedKey>) -> Result<Option<DesiredDeployment>, Invalid> {
     let Deployment { astra, atlas, single_store } = deployment;
     let scope = |cloud| {
         key.map(|linked| linked.key.scope.clone()).filter(|scope| scope.cloud == cloud).unwrap_or(Scope {
@@ -288,7 +308,9 @@ fn deployment(deployment: &Deployment, key: Option<&LinkedKey>) -> Option<Desire
         capacity_units: None,
         keyspace: None,
         database_type: None,
+        group: None,
     };
+    let (mut by_hand, mut attested) = (false, None);
     let (cloud, bound_id, request) = if let Some(astra) = astra {
         let request = DatabaseRequest {
             name: astra.name.clone(),
@@ -296,14 +318,18 @@ fn deployment(deployment: &Deployment, key: Option<&LinkedKey>) -> Option<Desire
             capacity_units: Some(astra.capacity_units),
             keyspace: astra.keyspace.clone(),
             database_type: astra.database_type.map(|_| "vector".to_owned()),
+            group: None,
         };
         (Cloud::Astra, astra.database_id.clone(), request)
     } else if let Some(atlas) = atlas {
         (Cloud::Atlas, None, plain(&atlas.name))
     } else if let Some(single_store) = single_store {
-        (Cloud::SingleStore, single_store.workspace_group_id.clone(), plain(&single_store.name))
+        by_hand = hand_off::by_hand(single_store);
+        attested = single_store.attested.as_ref().map(hand_off::attested).transpose()?;
+        (Cloud::SingleStore, single_store.workspace_group_id.clone(), hand_off::request(single_store))
     } else {
-        return None;
+        return Ok(None);
     };
-    Some(DesiredDeployment { scope: scope(cloud), capabilities: Capabilities::of(cloud), bound_id, request })
+    let (scope, capabilities) = (scope(cloud), Capabilities::of(cloud));
+    Ok(Some(DesiredDeployment { scope, capabilities, bound_id, request, by_hand, attested }))
 }

@@ -146,6 +146,9 @@ pub struct Principals {
 /// A policy document, or a single statement, as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.replicationTo) || (has(self.regions) && self.regions.size() > 0 && !(self.replicationTo in self.regions))")
+        .message("replicationTo needs regions, and must not be one of them: the document is for the key of the region that is copied from")
+        .field_path(".regions"))]
 pub struct PolicyDocument {
     /// Name, unique among the statements and documents of this object.
     #[schemars(length(min = 1, max = 40), regex(pattern = schema::LABEL))]
@@ -162,6 +165,14 @@ pub struct PolicyDocument {
     /// under Sids of the operator's.
     #[schemars(length(min = 2, max = 32768), regex(pattern = r"^\s*[\[{]"))]
     pub json: String,
+
+    /// Only for singleStore: the second region whose copies the statements let be made. SingleStore's portal suggests
+    /// two policies for replication, one for the key of the second region and one to append to the key of the first;
+    /// this marks the latter, which is for the keys of regions. Replication is not set up before it is in place.
+    /// Default: none; the document lets the cloud use the key in the key's own region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = schema::REGION))]
+    pub replication_to: Option<String>,
 
     /// Whether its statements may give a principal of another account more than the use of the key. Default: false:
     /// such a document is refused with the reason PolicyRisky.

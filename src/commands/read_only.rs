@@ -17,6 +17,7 @@ use crate::domain::desired::{DatabaseRequest, NewKey};
 use crate::domain::id::{KeyArn, Owner, Region};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer, Rotation};
+use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
 use crate::ports::{Fault, FaultClass, KeyService, Place, Session, Upstream};
 
@@ -127,6 +128,10 @@ impl<P: Upstream> Upstream for ReadOnly<P> {
 
     async fn database(&self, session: &Session, id: &str) -> Reading<Database> {
         self.0.database(session, id).await
+    }
+
+    async fn replica(&self, session: &Session, id: &str) -> Reading<Replica> {
+        self.0.replica(session, id).await
     }
 
     async fn databases_named(&self, session: &Session, name: &str) -> Reading<Vec<Database>> {

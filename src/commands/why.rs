@@ -13,7 +13,7 @@ use serde_json::json;
 use super::read_only::Viewer;
 use super::{Failed, Output, failed};
 use crate::api::condition::{Actor, Condition, ConditionType, Reason, Standing, Truth, find, moment};
-use crate::api::{CustomerKey, DeletionStatus, EncryptedCluster, GateStatus};
+use crate::api::{CustomerKey, DeletionStatus, EncryptedCluster, GateStatus, HumanStep};
 use crate::controller::kind::Kind;
 use crate::domain::moment::{Moment, Span};
 
@@ -213,6 +213,7 @@ pub fn key(object: &CustomerKey) -> Answer {
         answer.deletion.clone_from(&shown.deletion);
     }
     answer.deletion.clone_from(&status.deletion);
+    answer.human_steps = human_steps(&status.human_steps);
     for surplus in &status.surplus_keys {
         let token = surplus.confirmation_token.as_ref();
         let ask = token.map(|t| {
@@ -238,8 +239,12 @@ pub fn cluster(object: &EncryptedCluster) -> Answer {
         answer.deletion.clone_from(&shown.deletion);
     }
     answer.deletion.clone_from(&status.deletion);
-    answer.human_steps = status
-        .human_steps
+    answer.human_steps = human_steps(&status.human_steps);
+    answer
+}
+
+fn human_steps(steps: &[HumanStep]) -> Vec<String> {
+    steps
         .iter()
         .map(|step| {
             let place = step.region.as_ref().map(|r| format!("{r}: ")).unwrap_or_default();
@@ -247,8 +252,7 @@ pub fn cluster(object: &EncryptedCluster) -> Answer {
             let paste = step.paste.as_ref().map(|text| format!("\n{text}")).unwrap_or_default();
             format!("{place}{}{who}: {}{paste}", step.title, step.instructions)
         })
-        .collect();
-    answer
+        .collect()
 }
 
 fn region(name: &str, stage: Option<&String>, message: Option<&String>) -> RegionAnswer {

@@ -92,6 +92,7 @@ impl Reader<'_> {
     ) -> Result<Dereferenced, Invalid> {
         let own_namespace = cluster.namespace().unwrap_or_default();
         let mut found = (Credentials::default(), String::new());
+        let backup = self.backup_key(cluster, &own_namespace).await?;
         let linked = match key {
             Reading::Present(key) => {
                 let linked = self.link(&key, &own_namespace).await?;
@@ -103,8 +104,25 @@ impl Reader<'_> {
             Reading::Absent => Reading::Absent,
             Reading::Unknown(why) => Reading::Unknown(why),
         };
-        let desired = parse::encrypted_cluster(cluster, linked)?;
+        let mut desired = parse::encrypted_cluster(cluster, linked)?;
+        if let (Some(of), Some(key)) = (&mut desired.backup, backup) {
+            of.key = key;
+        }
         Ok(Dereferenced { desired: Desired::Cluster(desired), credentials: found.0, secret_version: found.1 })
+    }
+
+    /// The key for backups that a cluster refers to, read anew.
+    async fn backup_key(
+        &self,
+        cluster: &EncryptedCluster,
+        own_namespace: &str,
+    ) -> Result<Option<Reading<LinkedKey>>, Invalid> {
+        let Some((namespace, name)) = parse::backup_key_ref(cluster) else { return Ok(None) };
+        Ok(Some(match self.customer_key(&namespace, &name).await {
+            Reading::Present(key) => self.link(&key, own_namespace).await?,
+            Reading::Absent => Reading::Absent,
+            Reading::Unknown(why) => Reading::Unknown(why),
+        }))
     }
 
     /// A cluster's gate is read with the key's own credentials. It is deployed with the cluster's, which are the key's

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::policy::{Condition, Grant, Scalar};
+use super::portal::Portal;
 
 /// The clouds that a spec can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -118,6 +119,10 @@ pub struct Capabilities {
     pub proof: Proof,
     /// Whether a database is created in one region and the others are added to it one by one.
     pub adds_regions: bool,
+    /// What a human has to do in the cloud's portal, among it to copy the policy that lets the cloud use the key. None:
+    /// nothing.
+    #[serde(default)]
+    pub portal: Option<Portal>,
 }
 
 impl Capabilities {
@@ -132,6 +137,7 @@ impl Capabilities {
             needs: Vec::new(),
             proof,
             adds_regions: false,
+            portal: None,
         }
     }
 
@@ -149,9 +155,12 @@ impl Capabilities {
                 needs: astra_needs(),
                 proof: Proof::ByOrder,
                 adds_regions: true,
+                portal: None,
             },
             Cloud::Atlas => Self::unsupported(Proof::Reported),
-            Cloud::SingleStore => Self::unsupported(Proof::Attested),
+            Cloud::SingleStore => {
+                Self { supported: true, portal: Some(Portal::singlestore()), ..Self::unsupported(Proof::Attested) }
+            }
         }
     }
 }

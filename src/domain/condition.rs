@@ -256,11 +256,13 @@ reasons! {
     DatabaseConflict Stuck Author "There is a database of that name that the operator did not create, or several that could be its own.";
     DatabaseFailed Stuck CloudAdministrator "The database is in a state that it does not leave by itself.";
     DatabaseGone Stuck CloudAdministrator "The database that status names no longer exists; no other is created in its place.";
+    WrongRegion Stuck Author "The database, or its copy, lies in another region than the spec declares, where its key is.";
     DatabaseBusy Working Nobody "The database is in a state in which it cannot be changed; the operator waits.";
 
     // Proof of encryption.
     EncryptionReported Fine Nobody "The cloud itself reports that the database is encrypted with this key.";
     ByOrder Fine Nobody "The key was registered before the database was deployed; this cloud offers no other proof.";
+    Attested Fine Nobody "Somebody confirmed that the cloud's portal shows the database under exactly this key; the cloud has no call that says it.";
     NotDeployedYet Fine Nobody "There is nothing deployed yet that could be encrypted.";
     AwaitingAttestation Awaiting CloudAdministrator "Somebody has to confirm what the cloud's portal shows.";
     ExistingDatabaseUnverified Fine Nobody "The database existed before it was bound; whether it is encrypted with this key is not known.";

@@ -8,6 +8,7 @@ use super::capabilities::{Capabilities, Scope};
 use super::id::{AccountId, KeyArn, Name, Owner, Region, tag};
 use super::moment::Moment;
 use super::policy::Ownership;
+use super::portal::{Attested, GroupRequest};
 use super::reading::Reading;
 
 /// What one object declares.
@@ -247,6 +248,9 @@ pub struct WishedStatements {
     /// Whether the user accepts that it gives a third party more than use of the key.
     #[serde(default)]
     pub accept_risk: bool,
+    /// The second region whose copies it lets be made; absent: it lets the cloud use the key for the key's own region.
+    #[serde(default)]
+    pub replication_to: Option<Region>,
 }
 
 impl WishedStatements {
@@ -275,6 +279,25 @@ pub struct DesiredCluster {
     /// What becomes of the database when the object goes.
     #[serde(default)]
     pub afterlife: Afterlife,
+    /// The key for backups, where it is another one.
+    #[serde(default)]
+    pub backup: Option<BackupKey>,
+}
+
+impl DesiredCluster {
+    /// The regions beside the one of the first deployment.
+    pub fn secondaries(&self) -> impl Iterator<Item = &Region> {
+        self.regions.iter().filter(|region| **region != self.primary)
+    }
+}
+
+/// A second `CustomerKey`, for backups.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BackupKey {
+    /// The object, read in the same pass.
+    pub key: Reading<LinkedKey>,
+    /// How the spec names it: `namespace/name`.
+    pub key_ref: String,
 }
 
 /// A `CustomerKey` as seen from an `EncryptedCluster`.
@@ -298,6 +321,12 @@ pub struct Deployment {
     pub bound_id: Option<String>,
     /// What to create.
     pub request: DatabaseRequest,
+    /// Whether a human makes it, in the cloud's portal.
+    #[serde(default)]
+    pub by_hand: bool,
+    /// What a human saw of its encryption.
+    #[serde(default)]
+    pub attested: Option<Attested>,
 }
 
 /// A database to be created.
@@ -317,6 +346,9 @@ pub struct DatabaseRequest {
     /// The vendor's kind of database.
     #[serde(default)]
     pub database_type: Option<String>,
+    /// What else a cloud with a [`Portal`](super::portal::Portal) is asked for.
+    #[serde(default)]
+    pub group: Option<GroupRequest>,
 }
 
 /// A key to be created.

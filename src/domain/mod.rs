@@ -13,4 +13,5 @@ pub mod memory;
 pub mod moment;
 pub mod observed;
 pub mod policy;
+pub mod portal;
 pub mod reading;

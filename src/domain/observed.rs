@@ -8,6 +8,7 @@ use super::family::Family;
 use super::fault::Fault;
 use super::id::{KeyArn, Region};
 use super::moment::Moment;
+use super::portal::Replica;
 use super::reading::Reading;
 
 /// How much a pass looks at.
@@ -51,6 +52,20 @@ pub struct Observed {
     /// Members of the object's multi-Region key in regions that are not looked at for themselves.
     #[serde(default)]
     pub elsewhere: BTreeMap<KeyArn, OtherKey>,
+    /// The second key of a cluster, for backups.
+    #[serde(default)]
+    pub backup: BackupSeen,
+}
+
+/// What was seen of a cluster's key for backups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BackupSeen {
+    /// Whom AWS takes us for where that key is.
+    #[serde(default)]
+    pub caller: Reading<Caller>,
+    /// Region by region.
+    #[serde(default)]
+    pub regions: BTreeMap<Region, RegionSeen>,
 }
 
 /// Whom AWS takes us for.
@@ -247,6 +262,22 @@ pub struct DatabaseSeen {
     /// Every database of the declared name.
     #[serde(default)]
     pub named: Reading<Vec<Database>>,
+    /// Its copy in a second region, where a second region is a copy.
+    #[serde(default)]
+    pub replica: Reading<Replica>,
+}
+
+impl DatabaseSeen {
+    /// A database with its copy as one of its regions: the cloud may not say which region that is, and there is only one.
+    pub fn with_copy(&self, database: &Database, second: Option<&Region>) -> Database {
+        let mut database = database.clone();
+        let copy = self.replica.present().zip(second);
+        let copy = copy.filter(|(copy, second)| copy.region.as_ref().is_none_or(|region| region == second.as_str()));
+        if let Some((copy, second)) = copy {
+            database.regions.insert(second.to_string(), copy.state.clone());
+        }
+        database
+    }
 }
 
 /// A database of a cloud.
@@ -303,6 +334,7 @@ impl Observed {
             database: DatabaseSeen::default(),
             databases: Reading::NOT_LOOKED,
             elsewhere: BTreeMap::new(),
+            backup: BackupSeen::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::domain::policy::canonical::canonical_set;
 use crate::domain::policy::{Effect, Grant, Ownership, PolicyDocument, Statement, holds};
 use crate::domain::reading::Reading;
 
+use super::entrusted_check::{self, Entrusted};
 use super::removal_check::Removal;
 use super::replica_check::{Kin, account};
 use super::step::{DatabaseRef, KeyRef, Step};
@@ -78,6 +79,8 @@ impl Scene<'_> {
         if step.is_outside() {
             self.outside(step, before)?;
         }
+        let Self { desired, observed, memory, pass, plan: _ } = *self;
+        Entrusted { desired, observed, memory, pass }.step(step)?;
         match step {
             Step::CreateKey { region, key, not_after } => {
                 require(
@@ -291,6 +294,9 @@ impl Scene<'_> {
     fn policy_holds(&self, region: &Region) -> Rule {
         const RULE: &str = "nothing is registered or deployed unless the policy was seen to hold what the cloud needs";
         let key = self.key()?;
+        if key.capabilities.portal.is_some() {
+            return entrusted_check::policy_holds(key, region, None, self.observed.regions.get(region));
+        }
         if !key.capabilities.principals_from_cloud {
             return Ok(());
         }
@@ -303,10 +309,7 @@ impl Scene<'_> {
     }
 
     fn in_scope(&self) -> Rule {
-        require(
-            self.observed.scope.present() == Some(&self.key()?.scope.id),
-            "the cloud is told nothing unless it takes the credentials for the declared scope",
-        )
+        entrusted_check::in_scope(self.observed, self.key()?)
     }
 
     fn in_time(&self, not_after: Moment, look: Moment) -> Rule {

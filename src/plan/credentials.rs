@@ -77,7 +77,8 @@ pub(super) fn cloud_is_ours(draft: &mut Draft<'_>, key: &DesiredKey) -> bool {
         Reading::Unknown(_) => return false,
     }
     match &draft.observed.scope {
-        Reading::Present(id) if *id == key.scope.id => true,
+        // A scope without an id is whichever the credentials belong to.
+        Reading::Present(id) if *id == key.scope.id || key.scope.id.is_empty() => true,
         Reading::Present(id) => {
             let message = format!("The credentials belong to {id}, and the spec names {}.", key.scope.id);
             draft.stuck(

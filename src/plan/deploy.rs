@@ -21,7 +21,7 @@ use super::draft::{Draft, Said};
 use super::finding::Finding;
 use super::gate::Gate;
 use super::step::{DatabaseRef, Step};
-use super::{reattach, registration, stray};
+use super::{attested, hand_off, reattach, registration, stray};
 
 const CONDITION: ConditionType = ConditionType::Deployed;
 
@@ -50,10 +50,13 @@ pub(super) fn plan(
     }
     let id = deployment.bound_id.as_ref().or(draft.memory.database.as_ref());
     if let Some(id) = id.cloned() {
-        existing(draft, cluster, deployment, &id, gates);
+        existing(draft, cluster, deployment, linked, &id, gates);
         if deployment.bound_id.is_none() {
             reattach::note(draft, cluster, linked, &id, gates);
         }
+    } else if deployment.by_hand {
+        hand_off::to_be_made(draft, cluster, deployment, linked);
+        follow(draft, cluster);
     } else {
         create(draft, cluster, deployment, linked, gates);
         follow(draft, cluster);
@@ -79,7 +82,7 @@ fn create(
             return;
         }
     };
-    let request = &deployment.request;
+    let request = &hand_off::request(draft, cluster, linked, deployment, primary);
     let Some(intent) = draft.memory.deploying.clone() else {
         if reattach::plan(draft, cluster, linked, &named) {
             return;
@@ -196,12 +199,13 @@ fn existing(
     draft: &mut Draft<'_>,
     cluster: &DesiredCluster,
     deployment: &Deployment,
+    linked: &LinkedKey,
     id: &str,
     gates: &BTreeMap<Region, Gate>,
 ) {
     let mut report = DatabaseReport { id: Some(id.to_owned()), endpoints: Vec::new() };
     let database = match &draft.observed.database.by_id {
-        Reading::Present(database) => database.clone(),
+        Reading::Present(database) => draft.observed.database.with_copy(database, cluster.secondaries().next()),
         Reading::Absent => {
             draft.database = Some(report);
             gone(draft, cluster, deployment, id);
@@ -216,6 +220,9 @@ fn existing(
     };
     report.endpoints.clone_from(&database.endpoints);
     draft.database = Some(report);
+    if !hand_off::believed(draft, cluster, deployment, &database) {
+        return;
+    }
     for (name, state) in &database.regions {
         if let Ok(region) = name.parse::<Region>() {
             draft.report(&region).deployment = Some(state_text(state));
@@ -264,7 +271,12 @@ fn existing(
             None if draft.remembered(region).deployment.is_some() => vanished(draft, region, id),
             None => {
                 // One at a time: only the first missing region is attempted, the others wait for it.
-                add(draft, deployment, &database, region, gates);
+                if deployment.by_hand {
+                    hand_off::to_be_copied(draft, cluster, deployment, linked, region, gates);
+                } else {
+                    let request = hand_off::request(draft, cluster, linked, deployment, region);
+                    add(draft, &request, &database, region, gates);
+                }
                 wait_for_turn(draft, region, &database);
                 return;
             }
@@ -274,7 +286,7 @@ fn existing(
 
 fn add(
     draft: &mut Draft<'_>,
-    deployment: &Deployment,
+    request: &DatabaseRequest,
     database: &Database,
     region: &Region,
     gates: &BTreeMap<Region, Gate>,
@@ -302,7 +314,7 @@ fn add(
     draft.step(Step::AddRegion {
         region: region.clone(),
         database: database.id.clone(),
-        request: deployment.request.clone(),
+        request: request.clone(),
         not_after: not_after(draft),
     });
 }
@@ -396,9 +408,8 @@ fn encryption(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Depl
     };
     match linked.key.capabilities.proof {
         Proof::ByOrder => by_order(draft, cluster, deployment, &database),
-        Proof::Reported | Proof::Attested => {
-            unproven(draft, Reason::AwaitingAttestation, Reason::AwaitingAttestation.text());
-        }
+        Proof::Attested => attested::plan(draft, cluster, deployment, linked, &database),
+        Proof::Reported => unproven(draft, Reason::AwaitingAttestation, Reason::AwaitingAttestation.text()),
     }
 }
 

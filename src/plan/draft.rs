@@ -10,6 +10,7 @@ use crate::domain::id::Region;
 use crate::domain::memory::{Looks, Memory, RegionMemory, Subject};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed, RegionSeen};
+use crate::domain::portal::HumanStep;
 use crate::domain::reading::{Reading, Why};
 
 use super::explain::step_text;
@@ -25,6 +26,7 @@ pub(super) struct Draft<'a> {
     pub(super) pass: &'a Pass,
     pub(super) database: Option<DatabaseReport>,
     pub(super) deletion: Option<RemovalReport>,
+    pub(super) human_steps: Vec<HumanStep>,
     steps: Vec<Step>,
     findings: Vec<Finding>,
     regions: BTreeMap<Region, RegionReport>,
@@ -52,6 +54,7 @@ impl<'a> Draft<'a> {
             pass,
             database: None,
             deletion: None,
+            human_steps: Vec::new(),
             steps: Vec::new(),
             findings: Vec::new(),
             regions: BTreeMap::new(),
@@ -296,7 +299,12 @@ impl<'a> Draft<'a> {
 
     fn database_as_remembered(&self) -> bool {
         let Some(id) = &self.memory.database else { return true };
+        let second = match self.desired {
+            Desired::Cluster(cluster) => cluster.secondaries().next(),
+            Desired::Key(_) => None,
+        };
         self.observed.database.by_id.present().is_some_and(|database| {
+            let database = self.observed.database.with_copy(database, second);
             database.id == *id
                 && self.desired.regions().into_iter().all(|region| {
                     database.regions.get(region.as_str()).map(super::deploy::state_text)
@@ -374,7 +382,7 @@ impl<'a> Draft<'a> {
     }
 
     fn into_plan(self, next_look: NextLook) -> Plan {
-        let Self { steps, findings, regions, looks, database, deletion, .. } = self;
-        Plan { steps, findings, next_look, regions, looks, database, deletion }
+        let Self { steps, findings, regions, looks, database, deletion, human_steps, .. } = self;
+        Plan { steps, findings, next_look, regions, looks, database, deletion, human_steps }
     }
 }

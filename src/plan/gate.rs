@@ -17,7 +17,7 @@ use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::finding::Finding;
-use super::{Check, GateReport, key, registration};
+use super::{Check, GateReport, entrusted, key, registration, second};
 
 const CONDITION: ConditionType = ConditionType::GateOpen;
 
@@ -31,12 +31,12 @@ pub(super) struct Gate {
 }
 
 /// One check, and what it means when it does not pass.
-struct Verdict {
-    name: &'static str,
-    outcome: Result<String, Failure>,
+pub(super) struct Verdict {
+    pub(super) name: &'static str,
+    pub(super) outcome: Result<String, Failure>,
 }
 
-enum Failure {
+pub(super) enum Failure {
     /// It does not hold.
     Not { reason: Reason, message: String, fix: String },
     /// It could not be seen.
@@ -45,7 +45,7 @@ enum Failure {
     Waits(&'static str),
 }
 
-fn not(reason: Reason, message: impl Into<String>, fix: &str) -> Failure {
+pub(super) fn not(reason: Reason, message: impl Into<String>, fix: &str) -> Failure {
     Failure::Not { reason, message: message.into(), fix: fix.to_owned() }
 }
 
@@ -55,10 +55,14 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
     let memory = draft.remembered(region);
     let holder = draft.pass.settings.holder.clone();
     let mut verdicts = facts(linked, region, &seen, &holder, aws, cloud);
+    verdicts.extend(second::verdicts(draft, linked, region));
     let facts_hold = verdicts.iter().all(|v| v.outcome.is_ok());
     let needed = draft.pass.settings.gate_looks;
     let looks = match subject(&linked.key, region, &seen).present() {
-        Some(facts) if facts_hold => draft.look(region, &key::gate_facts(facts, &seen)),
+        Some(facts) if facts_hold => {
+            let others = second::facts(draft, region);
+            draft.look(region, &(key::gate_facts(facts, &seen), others))
+        }
         _ => 0,
     };
     if !facts_hold && !verdicts.iter().any(|v| matches!(v.outcome, Err(Failure::Not { .. }))) {
@@ -96,7 +100,8 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
 /// so that a teardown that did not see the claim is seen here.
 fn claimed(draft: &Draft<'_>, region: &Region) -> bool {
     let Desired::Cluster(cluster) = draft.desired else { return false };
-    draft.memory.claims.get(&cluster.key_ref).is_some_and(|regions| regions.contains(region))
+    let of = |key_ref: &String| draft.memory.claims.get(key_ref).is_some_and(|regions| regions.contains(region));
+    of(&cluster.key_ref) && cluster.backup.as_ref().is_none_or(|backup| of(&backup.key_ref))
 }
 
 /// The key that the region's deployments have to be under, by its own identity, not by another object's status.
@@ -107,7 +112,14 @@ pub(super) fn subject<'s>(desired: &DesiredKey, region: &Region, seen: &'s Regio
     }
 }
 
-fn facts(linked: &LinkedKey, region: &Region, seen: &RegionSeen, holder: &str, aws: bool, cloud: bool) -> Vec<Verdict> {
+pub(super) fn facts(
+    linked: &LinkedKey,
+    region: &Region,
+    seen: &RegionSeen,
+    holder: &str,
+    aws: bool,
+    cloud: bool,
+) -> Vec<Verdict> {
     let desired = &linked.key;
     let mut verdicts = vec![
         Verdict { name: "KeyAllowsNamespace", outcome: allowed(linked) },
@@ -131,7 +143,11 @@ fn facts(linked: &LinkedKey, region: &Region, seen: &RegionSeen, holder: &str, a
     verdicts.push(Verdict {
         name: "UpstreamSaysUsable",
         // A cloud that can say so says it with its registration; what it cannot say is said here.
-        outcome: Ok("This cloud has no call that tries a key out; its registration is all that it says.".to_owned()),
+        outcome: Ok(match desired.capabilities.portal {
+            None => "This cloud has no call that tries a key out; its registration is all that it says.",
+            Some(_) => "This cloud has no call that tries a key out, and none that shows which key a database is under; only its portal does.",
+        }
+        .to_owned()),
     });
     verdicts
 }
@@ -266,7 +282,11 @@ fn policy(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<St
     }
     registration::policy_holds(desired, region, seen)
         .map(|()| "The key policy holds what the cloud's principals need.".to_owned())
-        .map_err(|message| not(Reason::KeyNotReady, message, ""))
+        .map_err(|message| {
+            let waits = desired.capabilities.portal.is_some() && entrusted::given(desired, region, None).is_empty();
+            let fix = "see the CustomerKey's conditions: it says what to copy from the cloud's portal.";
+            if waits { not(Reason::AwaitingAction, message, fix) } else { not(Reason::KeyNotReady, message, "") }
+        })
 }
 
 fn is_registered(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<String, Failure> {

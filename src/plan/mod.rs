@@ -8,12 +8,16 @@ pub mod explain;
 pub mod finding;
 pub mod step;
 
+mod attested;
 mod cluster;
 mod creation;
 mod credentials;
 mod deploy;
 mod draft;
+mod entrusted;
+mod entrusted_check;
 mod gate;
+mod hand_off;
 mod key;
 mod policy;
 mod reattach;
@@ -25,6 +29,7 @@ mod replica_check;
 mod replica_end;
 mod restore;
 mod schedule;
+mod second;
 mod stray;
 mod teardown;
 mod terminate;
@@ -46,6 +51,7 @@ use crate::domain::id::{KeyArn, Name, Region};
 use crate::domain::memory::{Looks, Memory, Subject, Unprotected};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed, Rotation};
+use crate::domain::portal::HumanStep;
 
 use finding::Finding;
 use step::Step;
@@ -168,6 +174,9 @@ pub struct Plan {
     /// What status shows of the object's deletion.
     #[serde(default)]
     pub deletion: Option<RemovalReport>,
+    /// What humans have to do in the normal course, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub human_steps: Vec<HumanStep>,
 }
 
 impl Plan {

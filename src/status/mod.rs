@@ -5,18 +5,21 @@
 pub mod cluster;
 pub mod key;
 
-use crate::api::DeletionStatus;
 use crate::api::condition::{Condition, condition, find, moment};
+use crate::api::{DeletionStatus, HumanStep};
 use crate::domain::condition::{ConditionType, Reason, Standing, Truth};
 use crate::domain::fault::FaultClass;
 use crate::domain::id::Region;
 use crate::domain::moment::Moment;
 use crate::execute::Outcome;
-use crate::plan::RemovalReport;
 use crate::plan::finding::Finding;
+use crate::plan::{Plan, RemovalReport};
 
 /// The longest message that is shown in status; the API server would refuse the whole status for one that is too long.
 const LONGEST_MESSAGE: usize = 1024;
+
+/// As many as the schema takes.
+const MOST_HUMAN_STEPS: usize = 32;
 
 /// The conditions of an object, in their fixed order, from findings.
 fn conditions(
@@ -114,6 +117,18 @@ fn deletion(report: &RemovalReport, failed: &[Finding]) -> DeletionStatus {
         blocked_by: report.blocked_by.iter().cloned().chain(failed).take(64).map(|text| short(&text)).collect(),
         confirmation_token: report.token.clone(),
     }
+}
+
+/// What humans have to do.
+fn human_steps(plan: &Plan) -> Vec<HumanStep> {
+    let steps = plan.human_steps.iter().map(|step| HumanStep {
+        title: step.title.clone(),
+        region: step.region.as_ref().map(ToString::to_string),
+        who: Some(step.who.as_str().to_owned()),
+        instructions: step.instructions.clone(),
+        paste: step.paste.clone(),
+    });
+    steps.take(MOST_HUMAN_STEPS).collect()
 }
 
 /// What the failed steps mean.

@@ -134,6 +134,7 @@ async fn groups_as_they_are_read() {
         state: GroupState::Active,
         region_id: "r-1".to_owned(),
         region: Some("us-east-1".parse().unwrap()),
+        created_at: Some("2026-01-01T00:00:00Z".parse().unwrap()),
     };
     for (changes, expected) in [
         (json!({}), good.clone()),

@@ -38,6 +38,7 @@ mod replicas;
 mod rights;
 mod roles;
 mod schema;
+mod singlestore;
 mod skew;
 mod slots;
 mod spec_changes;

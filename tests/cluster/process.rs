@@ -199,43 +199,28 @@ async fn touch(scene: &Scene) {
 #[tokio::test(flavor = "multi_thread")]
 async fn clouds_that_this_build_cannot_work_with_are_refused_without_a_call() {
     let scene = Scene::started("foreign").await;
-    let upstreams = [
-        (
-            "atlas",
-            json!({ "atlas": {
+    let upstreams = [(
+        "atlas",
+        json!({ "atlas": {
             "projectId": "0123456789abcdef01234567", "role": { "create": { "name": "atlas-kms" } },
             "credentialsSecretRef": { "name": "astra" },
         } }),
-        ),
-        (
-            "singlestore",
-            json!({ "singleStore": { "acknowledgeRisk": true, "credentialsSecretRef": { "name": "astra" } } }),
-        ),
-    ];
+    )];
     scene.apply(&scene.secret()).await.unwrap();
     for (name, upstream) in upstreams {
         let mut key = scene.key(&[REGION]);
         key["metadata"]["name"] = json!(name);
         key["spec"]["upstream"] = upstream;
-        if name == "singlestore" {
-            key["spec"]["policy"] = json!({ "documents": [{ "name": "portal", "json": "{\"Statement\": []}" }] });
-        }
         scene.apply(&key).await.unwrap();
         scene.apply(&scene.gate(&format!("{name}-gate"), name, REGION)).await.unwrap();
     }
     let mut atlas = scene.gate("atlas-db", "atlas", REGION);
     atlas["spec"]["deployment"] = json!({ "atlas": { "name": "orders", "instanceSize": "M10" } });
     scene.apply(&atlas).await.unwrap();
-    let mut single_store = scene.gate("singlestore-db", "singlestore", REGION);
-    single_store["spec"]["deployment"] = json!({ "singleStore": { "name": "orders" } });
-    scene.apply(&single_store).await.unwrap();
     let all = [
         ("CustomerKey", "atlas", "Atlas"),
-        ("CustomerKey", "singlestore", "SingleStore"),
         ("EncryptedCluster", "atlas-gate", "Atlas"),
-        ("EncryptedCluster", "singlestore-gate", "SingleStore"),
         ("EncryptedCluster", "atlas-db", "Atlas"),
-        ("EncryptedCluster", "singlestore-db", "SingleStore"),
     ];
     let shown = join_all(
         all.iter().map(|(kind, name, _)| scene.wait_for(kind, name, "Stalled", "True", "UpstreamNotSupported")),

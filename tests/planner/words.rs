@@ -97,7 +97,11 @@ fn tags(tags: &std::collections::BTreeMap<String, String>) -> String {
 }
 
 fn database(request: &DatabaseRequest) -> String {
-    let DatabaseRequest { name, tier, capacity_units, keyspace, database_type } = request;
+    let DatabaseRequest { name, tier, capacity_units, keyspace, database_type, group } = request;
+    if let Some(keys) = group.as_ref().and_then(|group| group.keys.as_ref()) {
+        let short = |arn: &KeyArn| arn.to_string().rsplit('/').next().unwrap_or_default().to_owned();
+        return format!("{name} under {} and {}", short(&keys.data), short(&keys.backup));
+    }
     assert!(database_type.is_none(), "no case says it");
     format!("{name} {tier} x{} {}", capacity_units.unwrap_or_default(), keyspace.as_deref().unwrap_or("-"))
 }

@@ -4,6 +4,7 @@ mod astra;
 mod astra_wire;
 mod http;
 pub mod singlestore;
+mod singlestore_port;
 mod singlestore_wire;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use astra::Astra;
 use http::Http;
+use singlestore::SingleStore;
 
 use crate::adapters::watch::Watch;
 use crate::clock::Clock;
@@ -20,6 +22,7 @@ use crate::domain::desired::DatabaseRequest;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::observed::{Database, RegionOffer};
+use crate::domain::portal::Replica;
 use crate::domain::reading::{Reading, Why};
 use crate::ports::{Session, Upstream};
 
@@ -70,21 +73,30 @@ pub fn required_keys(cloud: Cloud, given: &BTreeMap<String, String>) -> Vec<Stri
 /// All clouds that this build can talk to, chosen by the scope of each call.
 pub struct Clouds {
     astra: Astra,
+    single_store: SingleStore,
+}
+
+/// The adapter that a call is for.
+enum One<'c> {
+    Astra(&'c Astra),
+    SingleStore(&'c SingleStore),
 }
 
 impl Clouds {
     /// The clouds, called in this way. Sends nothing.
     pub fn new(options: &Options, clock: Arc<dyn Clock>, watch: Arc<dyn Watch>) -> Result<Self, Fault> {
-        let http = Http::new("astra", &options.astra_endpoint, options, clock.clone(), watch)?;
-        Ok(Self { astra: Astra::new(http, clock) })
+        let http = Http::new("astra", &options.astra_endpoint, options, clock.clone(), watch.clone())?;
+        let single_store = SingleStore::new(options, clock.clone(), watch)?;
+        Ok(Self { astra: Astra::new(http, clock), single_store })
     }
 
     /// The adapter of a cloud. The planner asks nothing of a cloud whose capabilities say that it is not supported, so
     /// the fault is not expected to be seen.
-    fn of(&self, session: &Session) -> Result<&Astra, Fault> {
+    fn of(&self, session: &Session) -> Result<One<'_>, Fault> {
         match session.scope.cloud {
-            Cloud::Astra => Ok(&self.astra),
-            cloud @ (Cloud::Atlas | Cloud::SingleStore) => {
+            Cloud::Astra => Ok(One::Astra(&self.astra)),
+            Cloud::SingleStore => Ok(One::SingleStore(&self.single_store)),
+            cloud @ Cloud::Atlas => {
                 let message = "this version has no adapter for this cloud";
                 Err(Fault::new(FaultClass::Terminal, "call", cloud.to_string(), message))
             }
@@ -96,56 +108,82 @@ fn unknown<T>(fault: Fault) -> Reading<T> {
     Reading::Unknown(Why::Failed(fault))
 }
 
+/// A cloud has no call for this, and the planner does not ask for it.
+fn no_such_call(session: &Session, operation: &str) -> Fault {
+    let message = format!("{} has no call for this", session.scope.cloud);
+    Fault::new(FaultClass::Terminal, operation, &session.scope.id, message)
+}
+
 impl Upstream for Clouds {
     async fn scope(&self, session: &Session) -> Reading<String> {
         match self.of(session) {
-            Ok(cloud) => cloud.scope(session).await.into(),
+            Ok(One::Astra(cloud)) => cloud.scope(session).await.into(),
+            Ok(One::SingleStore(cloud)) => cloud.scope(session).await.into(),
             Err(fault) => unknown(fault),
         }
     }
 
     async fn principals(&self, session: &Session, region: &Region) -> Reading<Vec<String>> {
         match self.of(session) {
-            Ok(cloud) => cloud.principals(session, region).await.into(),
+            Ok(One::Astra(cloud)) => cloud.principals(session, region).await.into(),
+            // Its portal alone names them.
+            Ok(One::SingleStore(_)) => Reading::Absent,
             Err(fault) => unknown(fault),
         }
     }
 
     async fn offer(&self, session: &Session, region: &Region) -> Reading<RegionOffer> {
         match self.of(session) {
-            Ok(cloud) => cloud.offer(session, region).await.map(Some).into(),
+            Ok(One::Astra(cloud)) => cloud.offer(session, region).await.map(Some).into(),
+            Ok(One::SingleStore(_)) => Reading::NOT_LOOKED,
             Err(fault) => unknown(fault),
         }
     }
 
     async fn registration(&self, session: &Session, region: &Region) -> Reading<String> {
         match self.of(session) {
-            Ok(cloud) => cloud.registration(session, region).await.into(),
+            Ok(One::Astra(cloud)) => cloud.registration(session, region).await.into(),
+            // No call says which key anything is under.
+            Ok(One::SingleStore(_)) => Reading::NOT_LOOKED,
             Err(fault) => unknown(fault),
         }
     }
 
     async fn register(&self, session: &Session, region: &Region, key: &KeyArn) -> Result<(), Fault> {
-        self.of(session)?.register(session, region, key).await
+        match self.of(session)? {
+            One::Astra(cloud) => cloud.register(session, region, key).await,
+            One::SingleStore(_) => Err(no_such_call(session, "register a key")),
+        }
     }
 
     async fn database(&self, session: &Session, id: &str) -> Reading<Database> {
         match self.of(session) {
-            Ok(cloud) => cloud.database(session, id).await.into(),
+            Ok(One::Astra(cloud)) => cloud.database(session, id).await.into(),
+            Ok(One::SingleStore(cloud)) => cloud.database(session, id).await.into(),
+            Err(fault) => unknown(fault),
+        }
+    }
+
+    async fn replica(&self, session: &Session, id: &str) -> Reading<Replica> {
+        match self.of(session) {
+            Ok(One::Astra(_)) => Reading::NOT_LOOKED,
+            Ok(One::SingleStore(cloud)) => cloud.replica(session, id).await.into(),
             Err(fault) => unknown(fault),
         }
     }
 
     async fn databases_named(&self, session: &Session, name: &str) -> Reading<Vec<Database>> {
         match self.of(session) {
-            Ok(cloud) => cloud.databases_named(session, name).await.map(Some).into(),
+            Ok(One::Astra(cloud)) => cloud.databases_named(session, name).await.map(Some).into(),
+            Ok(One::SingleStore(cloud)) => cloud.databases_named(session, name).await.map(Some).into(),
             Err(fault) => unknown(fault),
         }
     }
 
     async fn databases(&self, session: &Session) -> Reading<Vec<Database>> {
         match self.of(session) {
-            Ok(cloud) => cloud.databases(session).await.map(Some).into(),
+            Ok(One::Astra(cloud)) => cloud.databases(session).await.map(Some).into(),
+            Ok(One::SingleStore(_)) => Reading::NOT_LOOKED,
             Err(fault) => unknown(fault),
         }
     }
@@ -156,7 +194,10 @@ impl Upstream for Clouds {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<String, Fault> {
-        self.of(session)?.create_database(session, request, region).await
+        match self.of(session)? {
+            One::Astra(cloud) => cloud.create_database(session, request, region).await,
+            One::SingleStore(cloud) => cloud.create_database(session, request, region).await,
+        }
     }
 
     async fn add_region(
@@ -166,14 +207,23 @@ impl Upstream for Clouds {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<(), Fault> {
-        self.of(session)?.add_region(session, id, request, region).await
+        match self.of(session)? {
+            One::Astra(cloud) => cloud.add_region(session, id, request, region).await,
+            One::SingleStore(cloud) => cloud.add_copy(session, id, request, region).await,
+        }
     }
 
     async fn remove_region(&self, session: &Session, id: &str, region: &Region) -> Result<(), Fault> {
-        self.of(session)?.remove_region(session, id, region).await
+        match self.of(session)? {
+            One::Astra(cloud) => cloud.remove_region(session, id, region).await,
+            One::SingleStore(_) => Err(no_such_call(session, "end replication")),
+        }
     }
 
     async fn terminate_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
-        self.of(session)?.terminate_database(session, id).await
+        match self.of(session)? {
+            One::Astra(cloud) => cloud.terminate_database(session, id).await,
+            One::SingleStore(cloud) => cloud.delete_group(session, id, true).await,
+        }
     }
 }

@@ -27,6 +27,7 @@ use crate::adapters::watch::Watch;
 use crate::clock::Clock;
 use crate::domain::fault::{Applied, Cause, Fault, FaultClass};
 use crate::domain::id::{KeyArn, Region};
+use crate::domain::moment::Moment;
 use crate::ports::{Credentials, Session};
 
 const CURRENT_ORG: &str = "GET /v1/organizations/current";
@@ -63,6 +64,8 @@ pub struct Group {
     pub region_id: String,
     /// What AWS calls its region; absent for one of another cloud, and where the server does not say.
     pub region: Option<Region>,
+    /// When it was made; absent where the server does not say, or not in a way that can be read.
+    pub created_at: Option<Moment>,
 }
 
 /// The state of a group. The set is open.

@@ -72,6 +72,8 @@ pub(super) struct WireGroup {
     provider: Option<String>,
     #[serde(default)]
     terminated_at: Option<String>,
+    #[serde(default)]
+    created_at: Option<String>,
 }
 
 impl WireGroup {
@@ -88,7 +90,8 @@ impl WireGroup {
         // A region of another cloud may be spelt like one of AWS.
         let elsewhere = self.provider.as_deref().is_some_and(|p| !on_aws(p));
         let region = self.region_name.filter(|_| !elsewhere).and_then(|name| name.parse().ok());
-        Group { id: self.id, name: self.name, state, region_id: self.region_id, region }
+        let created_at = self.created_at.and_then(|at| at.parse().ok());
+        Group { id: self.id, name: self.name, state, region_id: self.region_id, region, created_at }
     }
 }
 

@@ -234,18 +234,23 @@ fn details(step: &Step, plan: &Plan, desired: &Desired, settings: &Settings) -> 
         Step::CreateDatabase { request, .. } => {
             vec![requested(request), format!("through the region's open gate: {looks}")]
         }
-        Step::AddRegion { .. } => vec![format!("through the region's open gate: {looks}")],
+        Step::AddRegion { request, .. } => {
+            let asked = request.group.as_ref().map(|_| requested(request));
+            asked.into_iter().chain([format!("through the region's open gate: {looks}")]).collect()
+        }
         _ => Vec::new(),
     }
 }
 
 fn requested(request: &DatabaseRequest) -> String {
-    let DatabaseRequest { name: _, tier, capacity_units, keyspace, database_type } = request;
+    let DatabaseRequest { name: _, tier, capacity_units, keyspace, database_type, group } = request;
+    let keys = group.as_ref().and_then(|group| group.keys.as_ref());
     let parts = [
         (!tier.is_empty()).then(|| format!("tier {tier}")),
         capacity_units.map(|units| format!("{units} capacity units")),
         keyspace.as_ref().map(|keyspace| format!("keyspace {keyspace}")),
         database_type.as_ref().map(|kind| format!("type {kind}")),
+        keys.map(|keys| format!("under {}, backups under {}", keys.data, keys.backup)),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -13,6 +13,7 @@
 pub mod additive;
 pub mod canonical;
 pub mod diff;
+pub mod entrusted;
 pub mod guard;
 pub mod holds;
 pub mod json;
