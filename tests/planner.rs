@@ -48,6 +48,7 @@ macro_rules! tables {
 tables! {
     create uncertain recorded attributes adopted policy registration credentials tags gate deploy reattach add_region encryption
     multi_region unprotected deletion teardown removal restore glance paused verdict unsupported faults failed
+    singlestore
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub(super) fn request(spec: &SingleStoreDeployment) -> DatabaseRequest {
             firewall_ranges: spec.firewall_ranges.clone(),
             project: spec.project_id.clone(),
             keys: None,
+            inside: spec.workspaces.iter().map(|workspace| workspace.name.clone()).collect(),
             copies: copies
                 .map(|copies| Copies { names: copies.database_names.clone(), automatic: copies.auto_replication }),
         }),

@@ -98,6 +98,7 @@ impl Reader<'_> {
                 let linked = self.link(&key, &own_namespace).await?;
                 if let Some(linked) = linked.present().filter(|linked| linked.allowed) {
                     found = self.cluster_credentials(cluster, &key, &linked.key.scope).await;
+                    found = self.with_password(cluster, found).await;
                 }
                 linked
             }
@@ -244,7 +245,7 @@ fn ending(key: &CustomerKey, desired: &DesiredKey) -> bool {
     left.next().is_some()
 }
 
-fn reading<T>(operation: &str, target: &str, result: kube::Result<Option<T>>) -> Reading<T> {
+pub(super) fn reading<T>(operation: &str, target: &str, result: kube::Result<Option<T>>) -> Reading<T> {
     match result {
         Ok(Some(value)) => Reading::Present(value),
         Ok(None) => Reading::Absent,

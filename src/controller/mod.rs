@@ -8,6 +8,7 @@ pub mod kind;
 pub mod ledger;
 pub mod pace;
 pub mod pass;
+mod password;
 pub mod queue;
 pub mod run;
 pub mod schemas;

@@ -84,6 +84,9 @@ pub struct GroupRequest {
     /// The keys of the region that is asked for; filled in by the decision, never by a spec.
     #[serde(default)]
     pub keys: Option<BucketKeys>,
+    /// What is to run inside, by name. This version makes none of it, and says so.
+    #[serde(default)]
+    pub inside: Vec<String>,
     /// What a second region copies.
     #[serde(default)]
     pub copies: Option<Copies>,

@@ -34,7 +34,10 @@ pub(super) fn plan(
         Err(message) => {
             let keys = hand_off::keys(draft, cluster, linked, &cluster.primary);
             let portal = deployment.capabilities.portal.as_ref();
-            let fix = portal.map(|p| format!("look at {} and write what it shows into {}.", p.proof, p.attest));
+            let here = database.region == cluster.primary.as_str();
+            let fix = portal
+                .filter(|_| here)
+                .map(|p| format!("look at {} and write what it shows into {}.", p.proof, p.attest));
             draft.say(Said {
                 condition: CONDITION,
                 region: None,
@@ -43,9 +46,7 @@ pub(super) fn plan(
                 message,
                 fix: fix.unwrap_or_default(),
             });
-            if let (Some(portal), Some(keys)) = (portal, keys)
-                && database.region == cluster.primary.as_str()
-            {
+            if let (Some(portal), Some(keys), true) = (portal, keys, here) {
                 draft.human_steps.push(step(cluster, portal, &database.id, &keys));
             }
         }
@@ -60,11 +61,11 @@ pub(super) fn judge(
     linked: &LinkedKey,
     database: &Database,
 ) -> Result<String, String> {
+    if database.region != cluster.primary.as_str() && deployment.capabilities.portal.is_some() {
+        return Err(format!("Whatever is attested of {} counts for nothing: it lies in another region.", database.id));
+    }
     let Some(attested) = &deployment.attested else { return Err(Reason::AwaitingAttestation.text().to_owned()) };
     let who = format!("{} on {}", attested.by, attested.date);
-    if database.region != cluster.primary.as_str() {
-        return Err(format!("What was attested by {who} counts for nothing: {} lies in another region.", database.id));
-    }
     if attested.database != database.id {
         return Err(format!(
             "What was attested by {who} is about {}, and this object's database is {}.",

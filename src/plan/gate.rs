@@ -277,7 +277,9 @@ fn policy(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<St
     if let Some(fault) = seen.policy.fault().or(seen.principals.fault()) {
         return Err(Failure::Unseen(Some(fault.clone())));
     }
-    if matches!((&seen.policy, &seen.principals), (Reading::Unknown(_), _) | (_, Reading::Unknown(_))) {
+    // Where the cloud names no principals, nobody asks it for them.
+    let asked = desired.capabilities.principals_from_cloud || desired.capabilities.portal.is_none();
+    if matches!(seen.policy, Reading::Unknown(_)) || (asked && matches!(seen.principals, Reading::Unknown(_))) {
         return Err(Failure::Waits("Judged once the key and the cloud are seen."));
     }
     registration::policy_holds(desired, region, seen)

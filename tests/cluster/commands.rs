@@ -36,7 +36,7 @@ pub async fn ask(scene: &Scene, arguments: &[&str], input: &str) -> (i32, String
     (output.status.code().unwrap(), format!("{out}{err}"))
 }
 
-async fn why(scene: &Scene, arguments: &[&str]) -> (i32, String) {
+pub async fn why(scene: &Scene, arguments: &[&str]) -> (i32, String) {
     ask(scene, &[&["why", "-n", &scene.namespace], arguments].concat(), "").await
 }
 

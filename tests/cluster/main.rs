@@ -39,6 +39,8 @@ mod rights;
 mod roles;
 mod schema;
 mod singlestore;
+mod singlestore_api;
+mod singlestore_examples;
 mod skew;
 mod slots;
 mod spec_changes;

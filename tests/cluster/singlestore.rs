@@ -126,6 +126,10 @@ async fn a_group_is_handed_off_in_two_phases_then_bound_and_attested() {
     assert!(message(&shown, "PoliciesReady").contains("1. open the form"), "{shown:#}");
     let waiting = scene.wait_for("EncryptedCluster", "db", "GateOpen", "False", "AwaitingAction").await;
     assert_eq!(titles(&waiting), titles(&shown), "the cluster says the same");
+    let (_, text) = super::commands::why(&scene, &["ck/key"]).await;
+    for words in ["step 1 for a human: us-east-1: Open the form", "step 3 for a human", "json: |"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
     let made = arn(&shown, REGION);
     assert!(!waiting["status"]["humanSteps"].to_string().contains(&made), "no ARN before the gate is open");
 

@@ -15,6 +15,7 @@ use crate::domain::family::Family;
 use crate::domain::id::{AccountId, KeyArn, Owner, Region, tag};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Caller, Candidate, Database, DatabaseState, KeyFacts, KeyState, RegionOffer, Rotation};
+use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
 use crate::ports::{Authority, Fault, FaultClass, KeyService, Place, Session, Upstream};
 
@@ -338,6 +339,15 @@ impl Upstream for Imagined {
 
     async fn database(&self, _: &Session, id: &str) -> Reading<Database> {
         self.lock().databases.get(id).map_or(Reading::Absent, |(_, database)| Reading::Present(database.clone()))
+    }
+
+    async fn replica(&self, _: &Session, id: &str) -> Reading<Replica> {
+        let inner = self.lock();
+        let Some((_, database)) = inner.databases.get(id) else { return Reading::Absent };
+        let second = database.regions.iter().find(|(region, _)| **region != database.region);
+        second.map_or(Reading::Absent, |(region, state)| {
+            Reading::Present(Replica { region: Some(region.clone()), state: state.clone(), words: String::new() })
+        })
     }
 
     async fn databases_named(&self, session: &Session, name: &str) -> Reading<Vec<Database>> {

@@ -114,7 +114,18 @@ impl Declares for EncryptedCluster {
             Some(None) if own != namespace => Credentials { seen: Reading::Absent, session: None, deploy: None },
             _ => of_key,
         };
-        Ok((Desired::Cluster(parse::encrypted_cluster(self, Reading::Present(linked))?), credentials))
+        let mut desired = parse::encrypted_cluster(self, Reading::Present(linked))?;
+        if let (Some(backup), Some(named)) = (&mut desired.backup, parse::backup_key_ref(self)) {
+            let other = stage.manifests.keys.iter().find(|key| name_of(*key) == named);
+            backup.key = match other {
+                Some(other) => {
+                    let allowed = stage.allows(other, &own);
+                    Reading::Present(LinkedKey { key: stage.key(other)?, allowed })
+                }
+                None => Reading::Absent,
+            };
+        }
+        Ok((Desired::Cluster(desired), credentials))
     }
 }
 
