@@ -262,16 +262,14 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         let Desired::Cluster(cluster) = self.desired else { return BackupSeen::default() };
         let other = cluster.backup.as_ref().and_then(|backup| backup.key.present());
         let usable = |linked: &&LinkedKey| linked.allowed && self.pass.settings.may_call_aws_for(&linked.key);
-        let Some(linked) = other.filter(usable).filter(|_| self.depth == Depth::Everything) else {
-            return BackupSeen::default();
-        };
+        let Some(linked) = other.filter(usable) else { return BackupSeen::default() };
         let Self { keys, upstream, key: _, session, deploy, desired, depth, sweep, pass } = *self;
         let eyes = Eyes { keys, upstream, key: &linked.key, session, deploy, desired, depth, sweep, pass };
         let first = regions.first().map(|region| eyes.place(region));
         let caller = async {
             match first {
-                Some(place) => keys.caller(&place).await,
-                None => Reading::NOT_LOOKED,
+                Some(place) if depth == Depth::Everything => keys.caller(&place).await,
+                _ => Reading::NOT_LOOKED,
             }
         };
         let (caller, seen) = join!(caller, join_all(regions.iter().map(|region| eyes.aws(region, None))));

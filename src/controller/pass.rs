@@ -83,6 +83,9 @@ impl Subject for EncryptedCluster {
     ) -> Result<Dereferenced, Invalid> {
         let own = (self.namespace().unwrap_or_default(), self.name_any());
         context.users.refers(&own, &crate::api::parse::key_ref(self));
+        if let Some(backup) = crate::api::parse::backup_key_ref(self) {
+            context.users.refers(&own, &backup);
+        }
         context.dereference_cluster(self).await
     }
 

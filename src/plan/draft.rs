@@ -16,7 +16,7 @@ use crate::domain::reading::{Reading, Why};
 use super::explain::step_text;
 use super::finding::Finding;
 use super::step::{DatabaseRef, KeyRef, Step};
-use super::{DatabaseReport, NextLook, Pass, Plan, RegionReport, RemovalReport, verdict};
+use super::{DatabaseReport, NextLook, Pass, Plan, RegionReport, RemovalReport, second, verdict};
 
 /// A plan while it is being made.
 pub(super) struct Draft<'a> {
@@ -294,7 +294,8 @@ impl<'a> Draft<'a> {
             let policy_same = self.observed.depth < Depth::Policy
                 || seen.policy.present().is_some_and(|text| super::policy::hash(text) == remembered.policy_hash);
             key_same && policy_same
-        }) && self.database_as_remembered()
+        }) && second::as_usual(self)
+            && self.database_as_remembered()
     }
 
     fn database_as_remembered(&self) -> bool {

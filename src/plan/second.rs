@@ -4,7 +4,7 @@
 use crate::domain::condition::Reason;
 use crate::domain::desired::{BackupKey, Desired, DesiredCluster, LinkedKey};
 use crate::domain::id::Region;
-use crate::domain::observed::RegionSeen;
+use crate::domain::observed::{KeyState, RegionSeen};
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
@@ -33,6 +33,19 @@ pub(super) fn facts(draft: &Draft<'_>, region: &Region) -> impl std::hash::Hash 
     let primary = (*region != cluster.primary && cluster.backup.is_some()).then(|| of(&cluster.primary));
     let policy = (*region != cluster.primary).then(|| draft.seen(&cluster.primary).policy.present().cloned());
     Some((of(region), primary, policy.filter(|_| cluster.deployment.as_ref().is_some_and(copies))))
+}
+
+/// Whether the key for backups, where there is one, can be used in every region: a look at less than everything remembers no
+/// more of it.
+pub(super) fn as_usual(draft: &Draft<'_>) -> bool {
+    let Desired::Cluster(cluster) = draft.desired else { return true };
+    let Some(backup) = &cluster.backup else { return true };
+    backup.key.present().is_some_and(|linked| {
+        cluster.regions.iter().all(|region| {
+            let seen = seen(draft, region);
+            gate::subject(&linked.key, region, &seen).present().is_some_and(|facts| facts.state == KeyState::Enabled)
+        })
+    })
 }
 
 fn copies(deployment: &crate::domain::desired::Deployment) -> bool {

@@ -40,6 +40,7 @@ mod roles;
 mod schema;
 mod singlestore;
 mod singlestore_api;
+mod singlestore_crash;
 mod singlestore_examples;
 mod skew;
 mod slots;
