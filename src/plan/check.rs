@@ -14,7 +14,7 @@ use crate::domain::policy::canonical::canonical_set;
 use crate::domain::policy::{Effect, Grant, Ownership, PolicyDocument, Statement, holds};
 use crate::domain::reading::Reading;
 
-use super::entrusted_check::{self, Entrusted};
+use super::entrusted_check;
 use super::removal_check::Removal;
 use super::replica_check::{Kin, account};
 use super::step::{DatabaseRef, KeyRef, Step};
@@ -79,8 +79,7 @@ impl Scene<'_> {
         if step.is_outside() {
             self.outside(step, before)?;
         }
-        let Self { desired, observed, memory, pass, plan: _ } = *self;
-        Entrusted { desired, observed, memory, pass }.step(step)?;
+        entrusted_check::step(self.desired, self.observed, self.memory, self.pass, step)?;
         match step {
             Step::CreateKey { region, key, not_after } => {
                 require(
@@ -294,11 +293,8 @@ impl Scene<'_> {
     fn policy_holds(&self, region: &Region) -> Rule {
         const RULE: &str = "nothing is registered or deployed unless the policy was seen to hold what the cloud needs";
         let key = self.key()?;
-        if key.capabilities.portal.is_some() {
-            return entrusted_check::policy_holds(key, region, None, self.observed.regions.get(region));
-        }
         if !key.capabilities.principals_from_cloud {
-            return Ok(());
+            return entrusted_check::policy_holds(key, region, None, self.observed.regions.get(region));
         }
         let RegionSeen { policy, principals, .. } = self.observed.regions.get(region).ok_or(RULE)?;
         let (text, principals) = policy.present().zip(principals.present()).ok_or(RULE)?;

@@ -17,15 +17,23 @@ use super::step::Step;
 const POLICY: &str = "nothing is deployed unless the policy was seen to hold what the spec entrusts the key by";
 
 /// What the rules are derived from.
-pub(super) struct Entrusted<'a> {
-    pub(super) desired: &'a Desired,
-    pub(super) observed: &'a Observed,
-    pub(super) memory: &'a Memory,
-    pub(super) pass: &'a Pass,
+struct Entrusted<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    memory: &'a Memory,
+    pass: &'a Pass,
+}
+
+/// What has to be so of a step, beyond what every cloud needs.
+pub(super) fn step(desired: &Desired, observed: &Observed, memory: &Memory, pass: &Pass, step: &Step) -> Rule {
+    Entrusted { desired, observed, memory, pass }.step(step)
 }
 
 /// The policy of a region's key, as it was seen, gives whatever the spec entrusts it by, and that is not nothing.
 pub(super) fn policy_holds(key: &DesiredKey, region: &Region, to: Option<&Region>, seen: Option<&RegionSeen>) -> Rule {
+    if key.capabilities.portal.is_none() {
+        return Ok(());
+    }
     let account = KeyAccount::new(region.partition(), key.access.account.as_str());
     let text = seen.and_then(|seen| seen.policy.present()).ok_or(POLICY)?;
     let policy = PolicyDocument::parse(text).map_err(|_| POLICY)?;
@@ -52,8 +60,8 @@ pub(super) fn in_scope(observed: &Observed, key: &DesiredKey) -> Rule {
 }
 
 impl Entrusted<'_> {
-    /// What has to be so of a deployment by API, beyond what every cloud needs.
-    pub(super) fn step(&self, step: &Step) -> Rule {
+    /// What has to be so of a deployment by API.
+    fn step(&self, step: &Step) -> Rule {
         let Desired::Cluster(cluster) = self.desired else { return Ok(()) };
         let Some(linked) = cluster.key.present().filter(|linked| linked.key.capabilities.portal.is_some()) else {
             return require(cluster.backup.is_none(), "a key for backups is only for clouds that take one");

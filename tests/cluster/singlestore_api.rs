@@ -1,5 +1,6 @@
 //! SingleStore by API: a group under its keys, made once whatever happens, and its second region.
 
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::singlestore::{
@@ -155,6 +156,29 @@ async fn keys_that_the_server_ignores_are_never_taken_for_encryption() {
     assert_eq!(find(&shown, "Ready").unwrap()["reason"], "AwaitingAction", "{shown:#}");
     assert_eq!(find(&shown, "EncryptionVerified").unwrap()["status"], "Unknown");
     assert_eq!(groups(&scene).await[0]["encrypted_with"], json!({ "data": null, "backup": null }), "the risk is real");
+
+    // The group that the operator made goes with the object, once a human has confirmed that; the key does not.
+    let change = |change: Value| async {
+        scene.clusters().patch("db", &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+    };
+    change(json!({ "spec": { "deletionPolicy": "Delete" } })).await;
+    scene.clusters().delete("db", &DeleteParams::default()).await.unwrap();
+    let token = scene
+        .until("the token is shown", || async {
+            let shown = scene.get("EncryptedCluster", "db").await;
+            let token = shown["status"]["deletion"]["confirmationToken"].as_str().map(ToOwned::to_owned);
+            token.ok_or_else(|| shown["status"].to_string())
+        })
+        .await;
+    assert_eq!(groups(&scene).await[0]["state"], "ACTIVE", "nobody has confirmed it");
+    change(json!({ "metadata": { "annotations": { "cmk-operator.io/confirm-deletion": token } } })).await;
+    scene
+        .until("the object is gone", || async {
+            let shown = scene.get("EncryptedCluster", "db").await;
+            if shown.is_null() { Ok(()) } else { Err(shown["status"].to_string()) }
+        })
+        .await;
+    assert_ne!(groups(&scene).await[0]["state"], "ACTIVE");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,8 +263,8 @@ async fn a_second_region_waits_for_its_key_for_the_extension_and_for_the_backups
         let sent = scene.http.patch(url).bearer_auth(API_KEY).send().await.unwrap();
         assert!(sent.status().is_success(), "{operation}: {sent:?}");
         let now = json!({ "metadata": { "annotations": { "cmk-operator.io/reconcile-requested-at": operation } } });
-        let patch = kube::api::Patch::Merge(now);
-        scene.clusters().patch("db", &kube::api::PatchParams::default(), &patch).await.unwrap();
+        let patch = Patch::Merge(now);
+        scene.clusters().patch("db", &PatchParams::default(), &patch).await.unwrap();
         scene
             .until(&format!("status follows the {operation}"), || async {
                 let shown = scene.get("EncryptedCluster", "db").await;
@@ -293,8 +317,8 @@ async fn replication_by_hand_is_told_step_by_step_and_followed() {
     } });
     portal(&scene, &form).await;
     let now = json!({ "metadata": { "annotations": { "cmk-operator.io/reconcile-requested-at": "now" } } });
-    let patch = kube::api::Patch::Merge(now);
-    scene.clusters().patch("db", &kube::api::PatchParams::default(), &patch).await.unwrap();
+    let patch = Patch::Merge(now);
+    scene.clusters().patch("db", &PatchParams::default(), &patch).await.unwrap();
     let shown = scene.ready("EncryptedCluster", "db").await;
     assert!(steps(&shown).is_empty(), "{shown:#}");
     let calls = scene.calls().await;
