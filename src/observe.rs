@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::join_all;
 use futures::join;
 
-use crate::domain::family::{Family, related};
 use crate::domain::desired::{Afterlife, Deployment, Desired, DesiredKey, DesiredRegion, LinkedKey};
+use crate::domain::family::{Family, related};
 use crate::domain::fault::Fault;
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::memory::{Memory, RegionMemory};

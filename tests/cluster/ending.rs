@@ -230,7 +230,7 @@ async fn a_lost_late_or_failed_reply_in_the_end_leaves_the_same() {
             }
             let left = end(&mut play).await.map_err(wrong)?;
             let fired = play.scene.fired().await;
-            if fired != [1; 5] {
+            if fired != [1; OPERATIONS.len()] {
                 return Err(wrong(format!("the faults fired {fired:?} times instead of once each")));
             }
             same(name, &clean, &left, &play.scene)

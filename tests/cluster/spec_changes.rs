@@ -133,7 +133,7 @@ fn shown_key(key: &Value) -> Value {
     tags.retain(|name, _| {
         !name.ends_with("/nonce") && !name.ends_with("/registered-at") && !name.contains("/database-")
     });
-    let policy: Value = serde_json::from_str(key["policy"].as_str().unwrap()).unwrap();
+    let policy = &key["policy"];
     let mut statements: BTreeMap<String, Value> = BTreeMap::new();
     for statement in policy["Statement"].as_array().unwrap() {
         let mut statement = statement.clone();
