@@ -263,8 +263,8 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         let other = cluster.backup.as_ref().and_then(|backup| backup.key.present());
         let usable = |linked: &&LinkedKey| linked.allowed && self.pass.settings.may_call_aws_for(&linked.key);
         let Some(linked) = other.filter(usable) else { return BackupSeen::default() };
-        let Self { keys, upstream, key: _, session, deploy, desired, depth, sweep, pass } = *self;
-        let eyes = Eyes { keys, upstream, key: &linked.key, session, deploy, desired, depth, sweep, pass };
+        let Self { keys, upstream, key: _, session, deploy, desired, depth, sweep, memory, pass } = *self;
+        let eyes = Eyes { keys, upstream, key: &linked.key, session, deploy, desired, depth, sweep, memory, pass };
         let first = regions.first().map(|region| eyes.place(region));
         let caller = async {
             match first {
