@@ -81,7 +81,7 @@ pub struct Run {
     #[arg(long, env = "CMK_ASTRA_ENDPOINT", default_value = "https://api.astra.datastax.com")]
     pub astra_endpoint: String,
 
-    /// Base URL of SingleStore's Management API.
+    /// Base URL of `SingleStore`'s Management API.
     #[arg(long, env = "CMK_SINGLESTORE_ENDPOINT", default_value = "https://api.singlestore.com")]
     pub singlestore_endpoint: String,
 

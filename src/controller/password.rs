@@ -46,17 +46,14 @@ impl Reader<'_> {
         };
         let version = format!("{version}+{}", secret.resource_version().unwrap_or_default());
         let value = secret.data.as_ref().and_then(|data| data.get(key)).and_then(|v| std::str::from_utf8(&v.0).ok());
-        match value.map(|text| text.trim_end_matches(['\r', '\n'])).filter(|text| !text.is_empty()) {
-            Some(password) => {
-                if let Some(deploy) = &mut credentials.deploy {
-                    deploy.credentials.0.insert(ADMIN_PASSWORD.to_owned(), password.to_owned());
-                }
-                (credentials, version)
-            }
-            None => {
-                let lacks = CredentialsSeen { secret: target, lacking: vec![key.clone()] };
-                (Credentials { seen: Reading::Present(lacks), deploy: None, ..credentials }, version)
-            }
+        let value = value.map(|text| text.trim_end_matches(['\r', '\n'])).filter(|text| !text.is_empty());
+        let Some(password) = value else {
+            let lacks = CredentialsSeen { secret: target, lacking: vec![key.clone()] };
+            return (Credentials { seen: Reading::Present(lacks), deploy: None, ..credentials }, version);
+        };
+        if let Some(deploy) = &mut credentials.deploy {
+            deploy.credentials.0.insert(ADMIN_PASSWORD.to_owned(), password.to_owned());
         }
+        (credentials, version)
     }
 }

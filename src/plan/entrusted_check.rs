@@ -62,13 +62,12 @@ pub(super) fn in_scope(observed: &Observed, key: &DesiredKey) -> Rule {
 impl Entrusted<'_> {
     /// What has to be so of a deployment by API.
     fn step(&self, step: &Step) -> Rule {
+        let (Step::CreateDatabase { region, request, .. } | Step::AddRegion { region, request, .. }) = step else {
+            return Ok(());
+        };
         let Desired::Cluster(cluster) = self.desired else { return Ok(()) };
         let Some(linked) = cluster.key.present().filter(|linked| linked.key.capabilities.portal.is_some()) else {
             return require(cluster.backup.is_none(), "a key for backups is only for clouds that take one");
-        };
-        let (region, request) = match step {
-            Step::CreateDatabase { region, request, .. } | Step::AddRegion { region, request, .. } => (region, request),
-            _ => return Ok(()),
         };
         let deployment = cluster.deployment.as_ref().ok_or("nothing is deployed that the spec does not ask for")?;
         require(!deployment.by_hand, "what a human makes in the portal is not made by API")?;

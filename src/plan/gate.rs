@@ -101,7 +101,9 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
 fn claimed(draft: &Draft<'_>, region: &Region) -> bool {
     let Desired::Cluster(cluster) = draft.desired else { return false };
     let of = |key_ref: &String| draft.memory.claims.get(key_ref).is_some_and(|regions| regions.contains(region));
-    of(&cluster.key_ref) && cluster.backup.as_ref().is_none_or(|backup| of(&backup.key_ref))
+    let takes = cluster.key.present().is_some_and(|linked| linked.key.capabilities.portal.is_some());
+    let backup = cluster.backup.as_ref().filter(|_| takes);
+    of(&cluster.key_ref) && backup.is_none_or(|backup| of(&backup.key_ref))
 }
 
 /// The key that the region's deployments have to be under, by its own identity, not by another object's status.

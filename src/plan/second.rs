@@ -14,7 +14,9 @@ use super::{attested, entrusted, key};
 /// The further checks of a region's gate.
 pub(super) fn verdicts(draft: &Draft<'_>, linked: &LinkedKey, region: &Region) -> Vec<Verdict> {
     let Desired::Cluster(cluster) = draft.desired else { return Vec::new() };
-    let mut verdicts = cluster.backup.as_ref().map(|key| of_backup(draft, linked, key, region)).unwrap_or_default();
+    // A cloud without a portal takes no second key; a cluster that only says when it is safe may name one all the same.
+    let backup = cluster.backup.as_ref().filter(|_| linked.key.capabilities.portal.is_some());
+    let mut verdicts = backup.map(|key| of_backup(draft, linked, key, region)).unwrap_or_default();
     if *region != cluster.primary && linked.key.capabilities.portal.is_some() && cluster.deployment.is_some() {
         verdicts.extend(of_copy(draft, cluster, linked, region));
     }

@@ -18,14 +18,12 @@ impl SingleStore {
     /// A group as a database.
     pub(super) async fn database(&self, session: &Session, id: &str) -> Result<Option<Database>, Fault> {
         let Some(group) = self.group(session, id).await? else { return Ok(None) };
-        let region = match &group.region {
-            Some(region) => Some(region.clone()),
+        let mut region = group.region.clone();
+        if region.is_none() {
             // The published contract has no name, only an id, and another list says what AWS calls it.
-            None => {
-                let regions = self.regions(session).await?;
-                regions.into_iter().find(|offered| offered.id == group.region_id).map(|offered| offered.region)
-            }
-        };
+            let regions = self.regions(session).await?;
+            region = regions.into_iter().find(|offered| offered.id == group.region_id).map(|offered| offered.region);
+        }
         Ok(Some(as_database(group, region.as_ref())))
     }
 
