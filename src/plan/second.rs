@@ -41,7 +41,8 @@ pub(super) fn facts(draft: &Draft<'_>, region: &Region) -> impl std::hash::Hash 
 /// more of it.
 pub(super) fn as_usual(draft: &Draft<'_>) -> bool {
     let Desired::Cluster(cluster) = draft.desired else { return true };
-    let Some(backup) = &cluster.backup else { return true };
+    let takes = cluster.key.present().is_some_and(|linked| linked.key.capabilities.portal.is_some());
+    let Some(backup) = cluster.backup.as_ref().filter(|_| takes) else { return true };
     backup.key.present().is_some_and(|linked| {
         cluster.regions.iter().all(|region| {
             let seen = seen(draft, region);
