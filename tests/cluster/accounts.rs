@@ -106,8 +106,9 @@ async fn a_role_that_may_nothing_any_more_stops_its_own_account_alone() {
     scene.start();
     open(&scene, FIRST).await;
     open(&scene, SECOND).await;
-    for (name, number, account) in [("first", 1, FIRST), ("second", 2, SECOND)] {
-        scene.apply(&key(&scene, name, number, account).await).await.unwrap();
+    let (first, mut second) = (key(&scene, "first", 1, FIRST).await, key(&scene, "second", 2, SECOND).await);
+    for key in [&first, &second] {
+        scene.apply(key).await.unwrap();
     }
     scene.ready("CustomerKey", "first").await;
     scene.ready("CustomerKey", "second").await;
@@ -116,7 +117,6 @@ async fn a_role_that_may_nothing_any_more_stops_its_own_account_alone() {
     scene.command(&denied(true)).await;
     scene.wait_for("CustomerKey", "first", "Stalled", "True", "AccessDenied").await;
     // What is changed of the second key meanwhile is done.
-    let mut second = key(&scene, "second", 2, SECOND).await;
     second["spec"]["key"]["description"] = json!("still kept");
     scene.apply(&second).await.unwrap();
     let kept = || async {
