@@ -55,6 +55,7 @@ pub(crate) fn request() -> DatabaseRequest {
         capacity_units: None,
         keyspace: Some("ks".to_owned()),
         database_type: None,
+        group: None,
     }
 }
 
