@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use crate::clock::Clock;
-use crate::domain::desired::{Desired, DesiredKey};
+use crate::domain::desired::{Desired, DesiredKey, NewKey};
 use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::moment::Moment;
 use crate::domain::reading::Reading;
@@ -121,9 +121,7 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
             }
             Step::ReplicateKey { region, primary, key, not_after } => {
                 self.still_valid(step, *not_after)?;
-                let place = place(desired, key_of(desired, step)?, primary.region());
-                let arn = self.keys.replicate_key(&place, primary, region, key).await?;
-                outcome.keys.insert(region.clone(), arn);
+                outcome.keys.insert(region.clone(), self.replicate(desired, step, primary, region, key).await?);
                 Ok(())
             }
             Step::CreateAlias { region, alias, key } => {
@@ -205,6 +203,19 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
                 self.upstream.terminate_database(self.session(step)?, database).await
             }
         }
+    }
+
+    /// Asks the primary's region for a replica in another.
+    async fn replicate(
+        &self,
+        desired: &Desired,
+        step: &Step,
+        primary: &KeyArn,
+        region: &Region,
+        key: &NewKey,
+    ) -> Result<KeyArn, Fault> {
+        let place = place(desired, key_of(desired, step)?, primary.region());
+        self.keys.replicate_key(&place, primary, region, key).await
     }
 
     fn may_act(&self, step: &Step) -> Result<(), Fault> {

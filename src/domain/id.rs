@@ -135,6 +135,7 @@ impl KeyArn {
     }
 
     /// The ARN of the key with the same id in another region: the ids of multi-Region keys are the same in all of them.
+    #[must_use]
     pub fn in_region(&self, region: &Region) -> Self {
         let partition = region.partition().to_owned();
         Self { partition, region: region.clone(), ..self.clone() }

@@ -196,7 +196,7 @@ fn make(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, arn: &KeyArn, 
 
 /// The primary of a family, if a replica of it can be made now; if not, what that waits for.
 fn source(draft: &Draft<'_>, key: &DesiredKey, related: &KeyArn) -> Result<KeyArn, String> {
-    let primaries: BTreeMap<&KeyArn, (&KeyFacts, Reading<&BTreeMap<String, String>>)> = members(draft, related)
+    let primaries: BTreeMap<_, _> = members(draft, related)
         .filter(|(facts, _)| facts.family.as_ref().is_some_and(|family| family.primary == facts.arn))
         .map(|(facts, tags)| (&facts.arn, (facts, tags)))
         .collect();

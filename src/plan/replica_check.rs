@@ -85,7 +85,7 @@ impl Kin<'_> {
             "nothing is created on a look that is too old",
         )?;
         require(owned(key, &new.tags) && new.tags.contains_key(tag::NONCE), "a replica is made with its owner's tags")?;
-        self.has_root(key, region, &new.policy)?;
+        has_root(key, region, &new.policy)?;
         let replica = primary.in_region(region);
         require(
             primary.region() != region && *primary.account() == key.access.account,
@@ -131,27 +131,16 @@ impl Kin<'_> {
     }
 
     fn seen(&self, arn: &KeyArn) -> Option<(&KeyFacts, &BTreeMap<String, String>)> {
-        let seen = match self.observed.regions.get(arn.region()) {
-            Some(seen) => (seen.facts_of(arn), seen.tags_of(arn)),
-            None => {
-                let other = self.observed.elsewhere.get(arn)?;
-                (other.facts.as_ref(), other.tags.as_ref())
-            }
+        let seen = if let Some(seen) = self.observed.regions.get(arn.region()) {
+            (seen.facts_of(arn), seen.tags_of(arn))
+        } else {
+            let other = self.observed.elsewhere.get(arn)?;
+            (other.facts.as_ref(), other.tags.as_ref())
         };
         match seen {
             (Reading::Present(facts), Reading::Present(tags)) => Some((facts, tags)),
             _ => None,
         }
-    }
-
-    fn has_root(&self, key: &DesiredKey, region: &Region, policy: &str) -> Rule {
-        let account = account(key, region);
-        let root = Grant { label: String::new(), actions: vec!["kms:*".to_owned()], conditions: Vec::new() };
-        let document = PolicyDocument::parse(policy).map_err(|_| "a policy that is sent can be read")?;
-        require(
-            holds(&document, &root, &[account.root_arn()], &account).is_held_if_iam_allows(),
-            "a policy of a key that we made gives the account root everything",
-        )
     }
 
     /// Every replica of the key is seen to be on its way out.
@@ -183,4 +172,14 @@ impl Kin<'_> {
 /// The account of the object's keys, in the partition of a region.
 pub(super) fn account(key: &DesiredKey, region: &Region) -> KeyAccount {
     KeyAccount::new(region.partition(), key.access.account.as_str())
+}
+
+fn has_root(key: &DesiredKey, region: &Region, policy: &str) -> Rule {
+    let account = account(key, region);
+    let root = Grant { label: String::new(), actions: vec!["kms:*".to_owned()], conditions: Vec::new() };
+    let document = PolicyDocument::parse(policy).map_err(|_| "a policy that is sent can be read")?;
+    require(
+        holds(&document, &root, &[account.root_arn()], &account).is_held_if_iam_allows(),
+        "a policy of a key that we made gives the account root everything",
+    )
 }
