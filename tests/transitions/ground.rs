@@ -248,7 +248,11 @@ impl Rest {
 
     /// Nothing is left to be done. Where there is no key it is waited for without end.
     pub(crate) fn is_quiet(&self) -> Result<(), String> {
-        if self.quiet || self.specs.key.is_none() { Ok(()) } else { Err(format!("it does not come to rest: {:#?}", self.picture.said)) }
+        if self.quiet || self.specs.key.is_none() {
+            Ok(())
+        } else {
+            Err(format!("it does not come to rest: {:#?}", self.picture.said))
+        }
     }
 }
 
