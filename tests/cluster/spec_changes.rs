@@ -162,9 +162,25 @@ fn with_history(before: &Value, fresh: &Value) -> Value {
     wanted
 }
 
+/// As authors write it. Of a map or list whose last entry an applied manifest takes away by naming it empty, the merge of
+/// the API server makes a null, which it then refuses.
+fn without_empty(value: &Value) -> Value {
+    let is_empty = |value: &Value| value.as_object().is_some_and(serde_json::Map::is_empty) || value == &json!([]);
+    match value {
+        Value::Object(entries) => {
+            let kept = entries.iter().filter(|(_, entry)| !is_empty(entry));
+            kept.map(|(name, entry)| (name.clone(), without_empty(entry))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
 async fn apply(scene: &Scene, number: usize, specs: &Specs) {
     for (kind, spec) in &specs.of {
-        scene.apply(&manifest(scene, number, kind, spec)).await.unwrap_or_else(|e| panic!("{}: {e}", specs.name));
+        scene
+            .apply(&manifest(scene, number, kind, &without_empty(spec)))
+            .await
+            .unwrap_or_else(|e| panic!("{}: {e}", specs.name));
     }
 }
 
