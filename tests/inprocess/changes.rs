@@ -127,6 +127,7 @@ fn values(kind: &str, field: &str, ground: &Ground) -> Option<Vec<(Value, Expect
             (statement("everybody", "Allow", "*", &["kms:Decrypt"]), Same),
         ],
         (_, "policy.statements[].regions[]" | "policy.documents[].regions[]") => same(&["eu-west-1", "ap-southeast-1"]),
+        (KEY, "policy.documents[].replicationTo") => same(&["eu-west-1"]),
         (KEY, "policy.statements[].principals.aws[]") => same(&[&role("admin"), "222222222222"]),
         (KEY, "policy.statements[].principals.service[]") => same(&["logs.us-east-1.amazonaws.com", "example.org"]),
         (KEY, "policy.statements[].actions[]") => same(&["kms:ListGrants", "kms:Get*", "s3:GetObject"]),
