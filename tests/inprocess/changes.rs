@@ -224,6 +224,14 @@ pub fn changes(kind: &str, schema: &Value, spec: &Value, ground: &Ground) -> Vec
     maker.made
 }
 
+/// Whether a statement has a condition operator without a key.
+fn asks_nothing(spec: &Value) -> bool {
+    let statements = spec["policy"]["statements"].as_array().into_iter().flatten();
+    let operators = statements.filter_map(|s| s["conditions"].as_object()).flat_map(serde_json::Map::values);
+    let keys = |operator: &Value| operator.as_object().is_some_and(serde_json::Map::is_empty);
+    operators.into_iter().any(keys)
+}
+
 /// A step from a value to one inside it.
 #[derive(Clone, Debug)]
 enum Hop {
@@ -243,6 +251,7 @@ impl Maker<'_> {
     fn make(&mut self, at: &[Hop], field: &str, what: &str, value: Option<Value>, expect: Expect) {
         let mut spec = self.spec.clone();
         set(&mut spec, at, value);
+        let expect = if asks_nothing(&spec) { Expect::Refused(KEY, "PolicyInvalid") } else { expect };
         if spec != *self.spec {
             let name = format!("{} {field}: {what}", self.kind);
             self.made.push(Change { name, field: field.to_owned(), spec, expect });
