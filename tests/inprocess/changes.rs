@@ -118,7 +118,7 @@ fn values(kind: &str, field: &str, ground: &Ground) -> Option<Vec<(Value, Expect
         (KEY, "policy.administrators[]") => vec![
             (json!(role("admin")), Same),
             (json!(format!("arn:aws:iam::{ACCOUNT}:root")), Same),
-            (json!(role("nobody")), Refused(KEY, "PolicySettling")),
+            (json!(role("nobody")), Refused(KEY, "PrincipalMissing")),
         ],
         (KEY, "policy.statements[]") => vec![
             (statement("more", "Allow", &role("admin"), &["kms:GetKeyPolicy"]), Same),
@@ -138,14 +138,14 @@ fn values(kind: &str, field: &str, ground: &Ground) -> Option<Vec<(Value, Expect
         (KEY, "policy.statements[].conditions{}{}[]") => same(&["111111111111"]),
         (KEY, "policy.documents[]") => vec![
             (
-                json!({ "name": "more", "json": r#"{"Effect":"Allow","Principal":{"AWS":"111111111111"},"Action":"kms:ListGrants","Resource":"*"}"# }),
+                json!({ "name": "more", "json": r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":"111111111111"},"Action":"kms:ListGrants","Resource":"*"}}"# }),
                 Same,
             ),
             (json!({ "name": "half", "json": "{" }), Refused(KEY, "PolicyInvalid")),
         ],
         (KEY, "policy.documents[].json") => vec![(
             json!(
-                r#"[{"Effect":"Allow","Principal":{"AWS":"111111111111"},"Action":"kms:ListAliases","Resource":"*"}]"#
+                r#"{"Statement":[{"Effect":"Allow","Principal":{"AWS":"111111111111"},"Action":"kms:ListAliases","Resource":"*"}]}"#
             ),
             Same,
         )],
