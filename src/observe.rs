@@ -294,7 +294,7 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
                     }
                 };
                 let replica = async {
-                    if deployment.capabilities.portal.is_some() && cluster.secondaries().next().is_some() {
+                    if deployment.capabilities.has_portal() && cluster.secondaries().next().is_some() {
                         self.upstream.replica(session, id).await
                     } else {
                         Reading::NOT_LOOKED

@@ -126,6 +126,11 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Whether a human has a part to do in the cloud's portal.
+    pub fn has_portal(&self) -> bool {
+        self.portal.is_some()
+    }
+
     /// A cloud that this build knows by name only.
     fn unsupported(proof: Proof) -> Self {
         Self {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::capabilities::{Capabilities, Scope};
 use super::id::{AccountId, KeyArn, Name, Owner, Region, tag};
 use super::moment::Moment;
-use super::policy::Ownership;
+use super::policy::{KeyAccount, Ownership};
 use super::portal::{Attested, GroupRequest};
 use super::reading::Reading;
 
@@ -177,6 +177,13 @@ pub struct DesiredKey {
     pub observe_only: bool,
 }
 
+impl DesiredKey {
+    /// The account of the key, in the partition of a region.
+    pub fn account_in(&self, region: &Region) -> KeyAccount {
+        KeyAccount::new(region.partition(), self.access.account.as_str())
+    }
+}
+
 /// Which older objects claim the registrations that an object wants. There is one registration per scope and region.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rivals {
@@ -288,6 +295,18 @@ impl DesiredCluster {
     /// The regions beside the one of the first deployment.
     pub fn secondaries(&self) -> impl Iterator<Item = &Region> {
         self.regions.iter().filter(|region| **region != self.primary)
+    }
+
+    /// The key for backups, where the cloud takes one. A cluster that only says when it is safe may name one all the same.
+    pub fn backup_taken(&self) -> Option<&BackupKey> {
+        let linked = self.key.present()?;
+        self.backup.as_ref().filter(|_| linked.key.capabilities.has_portal())
+    }
+
+    /// Every key that it is to be under and may be: that of its data, and the one for backups where there is one.
+    pub fn keys<'k>(&'k self, data: &'k LinkedKey) -> impl Iterator<Item = &'k DesiredKey> {
+        let backup = self.backup.as_ref().and_then(|backup| backup.key.present()).filter(|backup| backup.allowed);
+        [Some(data), backup].into_iter().flatten().map(|linked| &linked.key)
     }
 }
 

@@ -57,6 +57,26 @@ pub struct Observed {
     pub backup: BackupSeen,
 }
 
+impl Observed {
+    /// What was seen of a key, wherever it is and however it was found.
+    pub fn facts_of(&self, arn: &KeyArn) -> Reading<&KeyFacts> {
+        match (self.regions.get(arn.region()), self.elsewhere.get(arn)) {
+            (Some(seen), _) => seen.facts_of(arn),
+            (None, Some(other)) => other.facts.as_ref(),
+            (None, None) => Reading::NOT_LOOKED,
+        }
+    }
+
+    /// The tags of a key, wherever it is and however it was found.
+    pub fn tags_of(&self, arn: &KeyArn) -> Reading<&BTreeMap<String, String>> {
+        match (self.regions.get(arn.region()), self.elsewhere.get(arn)) {
+            (Some(seen), _) => seen.tags_of(arn),
+            (None, Some(other)) => other.tags.as_ref(),
+            (None, None) => Reading::NOT_LOOKED,
+        }
+    }
+}
+
 /// What was seen of a cluster's key for backups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BackupSeen {

@@ -61,7 +61,7 @@ pub(super) fn judge(
     linked: &LinkedKey,
     database: &Database,
 ) -> Result<String, String> {
-    if database.region != cluster.primary.as_str() && deployment.capabilities.portal.is_some() {
+    if database.region != cluster.primary.as_str() && deployment.capabilities.has_portal() {
         return Err(format!("Whatever is attested of {} counts for nothing: it lies in another region.", database.id));
     }
     let Some(attested) = &deployment.attested else { return Err(Reason::AwaitingAttestation.text().to_owned()) };

@@ -16,7 +16,7 @@ use crate::domain::reading::Reading;
 
 use super::entrusted_check;
 use super::removal_check::Removal;
-use super::replica_check::{Kin, account};
+use super::replica_check::Kin;
 use super::step::{DatabaseRef, KeyRef, Step};
 use super::{Pass, Plan};
 
@@ -262,7 +262,7 @@ impl Scene<'_> {
         require(document.len() <= 32_768, "a policy is at most 32,768 bytes long")?;
         let key = self.key()?;
         let sent = PolicyDocument::parse(document).map_err(|_| "a policy that is sent can be read")?;
-        let account = account(key, region);
+        let account = key.account_in(region);
         let root = Grant { label: String::new(), actions: vec!["kms:*".to_owned()], conditions: Vec::new() };
         let adopted = key.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
         // What a Deny takes away again is its author's business, but for the right to change the policy.
@@ -299,7 +299,7 @@ impl Scene<'_> {
         let RegionSeen { policy, principals, .. } = self.observed.regions.get(region).ok_or(RULE)?;
         let (text, principals) = policy.present().zip(principals.present()).ok_or(RULE)?;
         let document = PolicyDocument::parse(text).map_err(|_| RULE)?;
-        let account = account(key, region);
+        let account = key.account_in(region);
         let held = |need: &Need| holds(&document, &need.grant(), principals, &account).is_held();
         require(key.capabilities.needs.iter().all(held), RULE)
     }

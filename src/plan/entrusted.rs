@@ -6,16 +6,15 @@
 use crate::domain::condition::{Actor, ConditionType, Reason};
 use crate::domain::desired::{DesiredKey, WishedStatements};
 use crate::domain::id::Region;
-use crate::domain::observed::RegionSeen;
 use crate::domain::policy::entrusted::{entrusting, gives};
-use crate::domain::policy::{KeyAccount, PolicyDocument, Statement};
+use crate::domain::policy::{PolicyDocument, Statement};
 use crate::domain::portal::{HumanStep, Portal};
 
 use super::draft::Draft;
 
 /// What the spec entrusts a region's key by: for the region itself, or for copies to a second one.
 pub(super) fn given(key: &DesiredKey, region: &Region, replication_to: Option<&Region>) -> Vec<Statement> {
-    let account = KeyAccount::new(region.partition(), key.access.account.as_str());
+    let account = key.account_in(region);
     let wished = key.policy.statements.iter().chain(&key.policy.documents);
     let meant =
         |wished: &&WishedStatements| wished.applies_to(region) && wished.replication_to.as_ref() == replication_to;
@@ -41,7 +40,7 @@ pub(super) fn held(
             }
         });
     }
-    let account = KeyAccount::new(region.partition(), key.access.account.as_str());
+    let account = key.account_in(region);
     let document = PolicyDocument::parse(text).map_err(|e| format!("the key policy cannot be read: {e}."))?;
     let missing = wanted.iter().filter(|statement| !gives(&document, statement, &account)).count();
     if missing == 0 {
@@ -49,11 +48,6 @@ pub(super) fn held(
     }
     let whom: Vec<&str> = wanted.iter().flat_map(|s| s.principals.listed()).map(|(_, who)| who).collect();
     Err(format!("the key policy does not give {} what spec.policy says.", whom.join(", ")))
-}
-
-/// The same for the region itself, of what a pass saw.
-pub(super) fn held_now(key: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<(), String> {
-    held(key, region, None, seen.policy.present().ok_or("the key policy was not seen.")?)
 }
 
 /// Says so where the spec has nothing yet for a region, and what to do. Yields whether it is so.

@@ -5,8 +5,8 @@ use crate::domain::desired::{Desired, DesiredCluster, DesiredKey, LinkedKey};
 use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::Memory;
 use crate::domain::observed::{KeyState, Observed, RegionSeen};
+use crate::domain::policy::PolicyDocument;
 use crate::domain::policy::entrusted::{entrusting, gives};
-use crate::domain::policy::{KeyAccount, PolicyDocument};
 use crate::domain::portal::BucketKeys;
 use crate::domain::reading::Reading;
 
@@ -31,10 +31,10 @@ pub(super) fn step(desired: &Desired, observed: &Observed, memory: &Memory, pass
 
 /// The policy of a region's key, as it was seen, gives whatever the spec entrusts it by, and that is not nothing.
 pub(super) fn policy_holds(key: &DesiredKey, region: &Region, to: Option<&Region>, seen: Option<&RegionSeen>) -> Rule {
-    if key.capabilities.portal.is_none() {
+    if !key.capabilities.has_portal() {
         return Ok(());
     }
-    let account = KeyAccount::new(region.partition(), key.access.account.as_str());
+    let account = key.account_in(region);
     let text = seen.and_then(|seen| seen.policy.present()).ok_or(POLICY)?;
     let policy = PolicyDocument::parse(text).map_err(|_| POLICY)?;
     let mut any = false;
@@ -66,7 +66,7 @@ impl Entrusted<'_> {
             return Ok(());
         };
         let Desired::Cluster(cluster) = self.desired else { return Ok(()) };
-        let Some(linked) = cluster.key.present().filter(|linked| linked.key.capabilities.portal.is_some()) else {
+        let Some(linked) = cluster.key.present().filter(|linked| linked.key.capabilities.has_portal()) else {
             return require(cluster.backup.is_none(), "a key for backups is only for clouds that take one");
         };
         let deployment = cluster.deployment.as_ref().ok_or("nothing is deployed that the spec does not ask for")?;

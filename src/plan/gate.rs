@@ -101,9 +101,7 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
 fn claimed(draft: &Draft<'_>, region: &Region) -> bool {
     let Desired::Cluster(cluster) = draft.desired else { return false };
     let of = |key_ref: &String| draft.memory.claims.get(key_ref).is_some_and(|regions| regions.contains(region));
-    let takes = cluster.key.present().is_some_and(|linked| linked.key.capabilities.portal.is_some());
-    let backup = cluster.backup.as_ref().filter(|_| takes);
-    of(&cluster.key_ref) && backup.is_none_or(|backup| of(&backup.key_ref))
+    of(&cluster.key_ref) && cluster.backup_taken().is_none_or(|backup| of(&backup.key_ref))
 }
 
 /// The key that the region's deployments have to be under, by its own identity, not by another object's status.
@@ -280,14 +278,14 @@ fn policy(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<St
         return Err(Failure::Unseen(Some(fault.clone())));
     }
     // Where the cloud names no principals, nobody asks it for them.
-    let asked = desired.capabilities.principals_from_cloud || desired.capabilities.portal.is_none();
+    let asked = desired.capabilities.principals_from_cloud || !desired.capabilities.has_portal();
     if matches!(seen.policy, Reading::Unknown(_)) || (asked && matches!(seen.principals, Reading::Unknown(_))) {
         return Err(Failure::Waits("Judged once the key and the cloud are seen."));
     }
     registration::policy_holds(desired, region, seen)
         .map(|()| "The key policy holds what the cloud's principals need.".to_owned())
         .map_err(|message| {
-            let waits = desired.capabilities.portal.is_some() && entrusted::given(desired, region, None).is_empty();
+            let waits = desired.capabilities.has_portal() && entrusted::given(desired, region, None).is_empty();
             let fix = "see the CustomerKey's conditions: it says what to copy from the cloud's portal.";
             if waits { not(Reason::AwaitingAction, message, fix) } else { not(Reason::KeyNotReady, message, "") }
         })

@@ -52,7 +52,7 @@ pub(super) fn request(
     region: &Region,
 ) -> DatabaseRequest {
     let mut request = deployment.request.clone();
-    if deployment.capabilities.portal.is_some() {
+    if deployment.capabilities.has_portal() {
         let keys = keys(draft, cluster, linked, region);
         request.group.get_or_insert_default().keys = keys;
     }
@@ -114,8 +114,7 @@ fn paste(portal: &Portal, form: &str, region: &Region, keys: &BucketKeys) -> Vec
 
 /// Phase 1, of every key of the region that lacks it.
 fn copy_policies(draft: &mut Draft<'_>, cluster: &DesiredCluster, linked: &LinkedKey, region: &Region) {
-    let backup = cluster.backup.as_ref().and_then(|backup| backup.key.present()).filter(|backup| backup.allowed);
-    for key in [Some(linked), backup].into_iter().flatten().map(|linked| &linked.key) {
+    for key in cluster.keys(linked) {
         let Some(portal) = &key.capabilities.portal else { continue };
         if key.regions.contains_key(region) && entrusted::given(key, region, None).is_empty() {
             draft.human_steps.extend(entrusted::steps(key, region, portal));
@@ -248,8 +247,7 @@ pub(super) fn to_be_copied(
 /// The step that lets the second region read under the first one's keys, of every key that lacks it.
 fn extend_primary(draft: &mut Draft<'_>, cluster: &DesiredCluster, linked: &LinkedKey, region: &Region) {
     let primary = &cluster.primary;
-    let backup = cluster.backup.as_ref().and_then(|backup| backup.key.present()).filter(|backup| backup.allowed);
-    for key in [Some(linked), backup].into_iter().flatten().map(|linked| &linked.key) {
+    for key in cluster.keys(linked) {
         let Some(portal) = &key.capabilities.portal else { continue };
         if !entrusted::given(key, primary, Some(region)).is_empty() {
             continue;

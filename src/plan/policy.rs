@@ -74,12 +74,8 @@ impl Ground {
         let arn = draft.observed.caller.present().map(|c| c.arn.clone()).unwrap_or_default();
         let caller =
             lasting_principal(&arn, key.access.role_arn.as_deref()).map_err(|e| Problem::invalid(e.to_string()))?;
-        Ok(Self { account: account(key, region), own: ownership(key, region), caller })
+        Ok(Self { account: key.account_in(region), own: ownership(key, region), caller })
     }
-}
-
-fn account(key: &DesiredKey, region: &Region) -> KeyAccount {
-    KeyAccount::new(region.partition(), key.access.account.as_str())
 }
 
 fn ownership(key: &DesiredKey, region: &Region) -> Ownership {
@@ -361,27 +357,26 @@ fn authored(
 /// Whether the policy, as it was seen, gives the principals that the cloud names now what they need; if not, what is
 /// missing.
 pub(super) fn holds_now(key: &DesiredKey, region: &Region, seen: &RegionSeen) -> Result<(), String> {
-    if key.capabilities.portal.is_some() {
-        return entrusted::held_now(key, region, seen);
-    }
-    if !key.capabilities.principals_from_cloud {
+    let named = key.capabilities.principals_from_cloud;
+    if !named && !key.capabilities.has_portal() {
         return Ok(());
     }
     let text = seen.policy.present().ok_or("the key policy was not seen.")?;
-    let principals = seen.principals.present().ok_or("the cloud names no principals.")?;
+    let principals: &[String] =
+        if named { seen.principals.present().ok_or("the cloud names no principals.")? } else { &[] };
     holds(key, region, text, principals)
 }
 
 /// Whether a policy gives principals what they need; if not, what is missing.
 fn holds(key: &DesiredKey, region: &Region, text: &str, principals: &[String]) -> Result<(), String> {
-    if key.capabilities.portal.is_some() {
+    if key.capabilities.has_portal() {
         return entrusted::held(key, region, None, text);
     }
     if !key.capabilities.principals_from_cloud {
         return Ok(());
     }
     let document = PolicyDocument::parse(text).map_err(|e| format!("the key policy cannot be read: {e}."))?;
-    let account = account(key, region);
+    let account = key.account_in(region);
     let missing: Vec<String> = key
         .capabilities
         .needs

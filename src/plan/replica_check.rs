@@ -9,7 +9,7 @@ use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::{Memory, Subject};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{KeyFacts, KeyState, Observed};
-use crate::domain::policy::{Grant, KeyAccount, PolicyDocument, holds};
+use crate::domain::policy::{Grant, PolicyDocument, holds};
 use crate::domain::reading::Reading;
 
 use super::check::{Rule, owned, require};
@@ -131,16 +131,7 @@ impl Kin<'_> {
     }
 
     fn seen(&self, arn: &KeyArn) -> Option<(&KeyFacts, &BTreeMap<String, String>)> {
-        let seen = if let Some(seen) = self.observed.regions.get(arn.region()) {
-            (seen.facts_of(arn), seen.tags_of(arn))
-        } else {
-            let other = self.observed.elsewhere.get(arn)?;
-            (other.facts.as_ref(), other.tags.as_ref())
-        };
-        match seen {
-            (Reading::Present(facts), Reading::Present(tags)) => Some((facts, tags)),
-            _ => None,
-        }
+        Some((self.observed.facts_of(arn).present()?, self.observed.tags_of(arn).present()?))
     }
 
     /// Every replica of the key is seen to be on its way out.
@@ -149,33 +140,21 @@ impl Kin<'_> {
         let facts = seen.facts_of(arn);
         let family = facts.present().and_then(|facts| facts.family.as_ref());
         let Some(family) = family.filter(|family| family.primary == *arn) else { return Ok(()) };
-        let ends = |replica: &KeyArn| {
-            let facts = match (self.observed.regions.get(replica.region()), self.observed.elsewhere.get(replica)) {
-                (Some(seen), _) => seen.facts_of(replica),
-                (None, Some(other)) => other.facts.as_ref(),
-                (None, None) => Reading::NOT_LOOKED,
-            };
-            match facts {
-                Reading::Present(facts) => facts.state == KeyState::PendingDeletion,
-                // Looked for by its own ARN, that is.
-                Reading::Absent => {
-                    related(key, self.memory, replica.region()).as_ref() == Some(replica)
-                        || !self.observed.regions.contains_key(replica.region())
-                }
-                Reading::Unknown(_) => false,
+        let ends = |replica: &KeyArn| match self.observed.facts_of(replica) {
+            Reading::Present(facts) => facts.state == KeyState::PendingDeletion,
+            // Looked for by its own ARN, that is.
+            Reading::Absent => {
+                related(key, self.memory, replica.region()).as_ref() == Some(replica)
+                    || !self.observed.regions.contains_key(replica.region())
             }
+            Reading::Unknown(_) => false,
         };
         require(family.replicas.iter().all(ends), "a primary is scheduled only after all its replicas are")
     }
 }
 
-/// The account of the object's keys, in the partition of a region.
-pub(super) fn account(key: &DesiredKey, region: &Region) -> KeyAccount {
-    KeyAccount::new(region.partition(), key.access.account.as_str())
-}
-
 fn has_root(key: &DesiredKey, region: &Region, policy: &str) -> Rule {
-    let account = account(key, region);
+    let account = key.account_in(region);
     let root = Grant { label: String::new(), actions: vec!["kms:*".to_owned()], conditions: Vec::new() };
     let document = PolicyDocument::parse(policy).map_err(|_| "a policy that is sent can be read")?;
     require(

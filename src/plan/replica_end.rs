@@ -6,7 +6,6 @@
 
 use crate::domain::family::{Family, Role, related};
 use crate::domain::id::KeyArn;
-use crate::domain::observed::KeyFacts;
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
@@ -23,7 +22,7 @@ pub(super) struct Order {
 pub(super) fn order(draft: &Draft<'_>, left: &[KeyArn]) -> Order {
     let mut order = Order::default();
     for arn in left {
-        let family = facts(draft, arn).present().and_then(|facts| facts.family.as_ref());
+        let family = draft.observed.facts_of(arn).present().and_then(|facts| facts.family.as_ref());
         let family = family.filter(|family| family.role_of(arn) == Role::Primary);
         let staying: Vec<&KeyArn> = family.map(|family| staying(draft, family)).unwrap_or_default();
         let strangers: Vec<&KeyArn> = staying.iter().copied().filter(|replica| !left.contains(replica)).collect();
@@ -37,7 +36,7 @@ pub(super) fn order(draft: &Draft<'_>, left: &[KeyArn]) -> Order {
 
 /// The replicas that are not seen to be on their way out. What could not be seen stays.
 fn staying<'f>(draft: &Draft<'_>, family: &'f Family) -> Vec<&'f KeyArn> {
-    let gone = |arn: &KeyArn| match facts(draft, arn) {
+    let gone = |arn: &KeyArn| match draft.observed.facts_of(arn) {
         Reading::Present(facts) => facts.state.is_ending(),
         // Looked for by its own ARN, that is.
         Reading::Absent => {
@@ -47,14 +46,6 @@ fn staying<'f>(draft: &Draft<'_>, family: &'f Family) -> Vec<&'f KeyArn> {
         Reading::Unknown(_) => false,
     };
     family.replicas.iter().filter(|arn| !gone(arn)).collect()
-}
-
-fn facts<'d>(draft: &Draft<'d>, arn: &KeyArn) -> Reading<&'d KeyFacts> {
-    match (draft.observed.regions.get(arn.region()), draft.observed.elsewhere.get(arn)) {
-        (Some(seen), _) => seen.facts_of(arn),
-        (None, Some(other)) => other.facts.as_ref(),
-        (None, None) => Reading::NOT_LOOKED,
-    }
 }
 
 fn in_the_way(primary: &KeyArn, replica: &KeyArn) -> Blocker {

@@ -2,10 +2,10 @@
 //! what has to be true there before.
 
 use crate::domain::condition::Reason;
-use crate::domain::desired::{BackupKey, Desired, DesiredCluster, LinkedKey};
+use crate::domain::desired::{BackupKey, Desired, DesiredCluster, DesiredKey, LinkedKey};
 use crate::domain::id::Region;
 use crate::domain::observed::{KeyState, RegionSeen};
-use crate::domain::reading::Reading;
+use crate::domain::reading::{Reading, Why};
 
 use super::draft::Draft;
 use super::gate::{self, Failure, Verdict, not};
@@ -14,10 +14,8 @@ use super::{attested, entrusted, key};
 /// The further checks of a region's gate.
 pub(super) fn verdicts(draft: &Draft<'_>, linked: &LinkedKey, region: &Region) -> Vec<Verdict> {
     let Desired::Cluster(cluster) = draft.desired else { return Vec::new() };
-    // A cloud without a portal takes no second key; a cluster that only says when it is safe may name one all the same.
-    let backup = cluster.backup.as_ref().filter(|_| linked.key.capabilities.portal.is_some());
-    let mut verdicts = backup.map(|key| of_backup(draft, linked, key, region)).unwrap_or_default();
-    if *region != cluster.primary && linked.key.capabilities.portal.is_some() && cluster.deployment.is_some() {
+    let mut verdicts = cluster.backup_taken().map(|key| of_backup(draft, linked, key, region)).unwrap_or_default();
+    if *region != cluster.primary && linked.key.capabilities.has_portal() && cluster.deployment.is_some() {
         verdicts.extend(of_copy(draft, cluster, linked, region));
     }
     verdicts
@@ -34,25 +32,24 @@ pub(super) fn facts(draft: &Draft<'_>, region: &Region) -> impl std::hash::Hash 
     };
     let primary = (*region != cluster.primary && cluster.backup.is_some()).then(|| of(&cluster.primary));
     let policy = (*region != cluster.primary).then(|| draft.seen(&cluster.primary).policy.present().cloned());
-    Some((of(region), primary, policy.filter(|_| cluster.deployment.as_ref().is_some_and(copies))))
+    Some((
+        of(region),
+        primary,
+        policy.filter(|_| cluster.deployment.as_ref().is_some_and(|d| d.capabilities.has_portal())),
+    ))
 }
 
 /// Whether the key for backups, where there is one, can be used in every region: a look at less than everything remembers no
 /// more of it.
 pub(super) fn as_usual(draft: &Draft<'_>) -> bool {
     let Desired::Cluster(cluster) = draft.desired else { return true };
-    let takes = cluster.key.present().is_some_and(|linked| linked.key.capabilities.portal.is_some());
-    let Some(backup) = cluster.backup.as_ref().filter(|_| takes) else { return true };
+    let Some(backup) = cluster.backup_taken() else { return true };
     backup.key.present().is_some_and(|linked| {
         cluster.regions.iter().all(|region| {
             let seen = seen(draft, region);
             gate::subject(&linked.key, region, &seen).present().is_some_and(|facts| facts.state == KeyState::Enabled)
         })
     })
-}
-
-fn copies(deployment: &crate::domain::desired::Deployment) -> bool {
-    deployment.capabilities.portal.is_some()
 }
 
 fn of_backup(draft: &Draft<'_>, linked: &LinkedKey, backup: &BackupKey, region: &Region) -> Vec<Verdict> {
@@ -104,29 +101,36 @@ fn renamed(name: &'static str) -> Option<&'static str> {
 /// Of a second region: the keys of the first one let it be copied, and the first one is known to be under them.
 fn of_copy(draft: &Draft<'_>, cluster: &DesiredCluster, linked: &LinkedKey, region: &Region) -> Vec<Verdict> {
     let primary = &cluster.primary;
-    let extended = |linked: &LinkedKey, seen: &RegionSeen| {
-        match &seen.policy {
-        Reading::Present(text) => entrusted::held(&linked.key, primary, Some(region), text)
-            .map(|()| format!("The key policy of {primary} lets the copy in {region} be made."))
-            .map_err(|missing| {
-                let waits = entrusted::given(&linked.key, primary, Some(region)).is_empty();
-                let reason = if waits { Reason::AwaitingAction } else { Reason::KeyNotReady };
-                let fix = format!(
-                    "copy the policy that the portal suggests for the primary's key into spec.policy.documents of CustomerKey {}/{}, with replicationTo: {region}.",
-                    linked.key.owner.namespace, linked.key.owner.name
-                );
-                not(reason, missing, if waits { &fix } else { "" })
-            }),
-        Reading::Absent => Err(Failure::Waits("Judged once the key of the first region is seen.")),
-        unknown @ Reading::Unknown(_) => Err(Failure::Unseen(unknown.fault().cloned())),
-    }
-    };
-    let mut verdicts = vec![Verdict { name: "PrimaryExtended", outcome: extended(linked, &draft.seen(primary)) }];
-    if let Some(backup) = cluster.backup.as_ref().and_then(|b| b.key.present()).filter(|b| b.allowed) {
-        verdicts.push(Verdict { name: "BackupPrimaryExtended", outcome: extended(backup, &seen(draft, primary)) });
-    }
+    let seen_of = [draft.seen(primary), seen(draft, primary)];
+    let names = ["PrimaryExtended", "BackupPrimaryExtended"];
+    let mut verdicts: Vec<Verdict> = cluster
+        .keys(linked)
+        .zip(names.into_iter().zip(&seen_of))
+        .map(|(key, (name, seen))| Verdict { name, outcome: extended(key, primary, region, seen) })
+        .collect();
     verdicts.push(Verdict { name: "PrimaryAttested", outcome: attested(draft, cluster, linked) });
     verdicts
+}
+
+/// The policy of the first region's key, as it was seen, lets the copy be made.
+fn extended(key: &DesiredKey, primary: &Region, region: &Region, seen: &RegionSeen) -> Result<String, Failure> {
+    let text = match &seen.policy {
+        Reading::Present(text) => text,
+        Reading::Absent => return Err(Failure::Waits("Judged once the key of the first region is seen.")),
+        unknown @ Reading::Unknown(_) => return Err(Failure::Unseen(unknown.fault().cloned())),
+    };
+    let Err(missing) = entrusted::held(key, primary, Some(region), text) else {
+        return Ok(format!("The key policy of {primary} lets the copy in {region} be made."));
+    };
+    Err(if entrusted::given(key, primary, Some(region)).is_empty() {
+        let fix = format!(
+            "copy the policy that the portal suggests for the primary's key into spec.policy.documents of CustomerKey {}/{}, with replicationTo: {region}.",
+            key.owner.namespace, key.owner.name
+        );
+        not(Reason::AwaitingAction, missing, &fix)
+    } else {
+        not(Reason::KeyNotReady, missing, "")
+    })
 }
 
 /// A second region takes a key if and only if the first one has one, which was said when that was made, or never.
@@ -134,7 +138,7 @@ fn attested(draft: &Draft<'_>, cluster: &DesiredCluster, linked: &LinkedKey) -> 
     let Some(deployment) = &cluster.deployment else { return Ok("Somebody else deploys.".to_owned()) };
     let database = match &draft.observed.database.by_id {
         Reading::Present(database) => database,
-        Reading::Unknown(why) if !matches!(why, crate::domain::reading::Why::NotLooked) => {
+        Reading::Unknown(why) if !matches!(why, Why::NotLooked) => {
             return Err(Failure::Unseen(draft.observed.database.by_id.fault().cloned()));
         }
         Reading::Absent | Reading::Unknown(_) => {
