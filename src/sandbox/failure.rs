@@ -35,6 +35,11 @@ impl ServiceError {
     }
 }
 
+/// An error of a cloud whose errors have no code beside the status.
+pub(super) fn refused(status: u16, message: impl Into<String>) -> ServiceError {
+    ServiceError::new(status, status.to_string(), message)
+}
+
 /// Why a call has no answer in the positive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

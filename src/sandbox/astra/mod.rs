@@ -19,7 +19,7 @@ pub use keys::{AwsKms, ExternalKms, ListedKey, OneKey, ProviderAccount};
 pub use shown::{Database, DatabaseInfo, Datacenter};
 pub use stored::{StoredDatabase, StoredDatacenter};
 
-use super::failure::{Failure, ServiceError};
+use super::failure::{Failure, ServiceError, refused};
 use super::fault::Access;
 use super::versioned::Versioned;
 use super::world::{Call, Service, World};
@@ -115,11 +115,6 @@ pub(super) struct Token {
 pub struct Astra<'w> {
     world: &'w mut World,
     token: String,
-}
-
-/// An error in the vendor's shape; the code goes under `ID`.
-fn refused(status: u16, message: impl Into<String>) -> ServiceError {
-    ServiceError::new(status, status.to_string(), message)
 }
 
 impl World {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Reply, Shared, respond, unheard};
 use crate::sandbox::astra::{Astra, DatabaseType, ListDatabases};
-use crate::sandbox::failure::{Failure, ServiceError};
+use crate::sandbox::failure::{Failure, ServiceError, refused};
 
 /// A good answer.
 struct Good {
@@ -56,10 +56,6 @@ fn error_response(error: &ServiceError) -> Response<Body> {
         headers.push(("retry-after", seconds));
     }
     respond(error.status, &headers, body)
-}
-
-fn refused(status: u16, message: impl Into<String>) -> ServiceError {
-    ServiceError::new(status, status.to_string(), message)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ServiceError> {

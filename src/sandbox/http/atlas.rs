@@ -105,7 +105,7 @@ fn ok(body: Value) -> Good {
 
 fn api(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
     let now_ms = shared.now_ms();
-    let path = decode(parts.uri.path());
+    let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8_lossy();
     let path: Vec<&str> = path.trim_matches('/').split('/').collect();
     let Some(path) = path.strip_prefix(&BASE) else {
         return Reply::now(error_response(&no_such_call(parts), None, None));
@@ -287,8 +287,8 @@ fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, ServiceError> {
 
 /// All values of a parameter that may stand several times.
 fn repeated(parts: &Parts, name: &str) -> Vec<String> {
-    let pairs = parts.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    pairs.filter(|(key, _)| *key == name).map(|(_, value)| decode(value)).collect()
+    let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect()
 }
 
 fn versions_of(method: &str, path: &[&str]) -> &'static [Version] {

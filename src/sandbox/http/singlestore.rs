@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Reply, Shared, respond, unheard};
-use crate::sandbox::failure::{Failure, ServiceError};
+use crate::sandbox::failure::{Failure, ServiceError, refused};
 use crate::sandbox::singlestore::{Operation, SingleStore};
 
 pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
@@ -45,10 +45,6 @@ fn error_response(error: &ServiceError, pages: bool) -> Response<Body> {
         headers.push(("retry-after", seconds));
     }
     respond(error.status, &headers, body)
-}
-
-fn refused(status: u16, message: impl Into<String>) -> ServiceError {
-    ServiceError::new(status, status.to_string(), message)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ServiceError> {

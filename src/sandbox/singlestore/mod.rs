@@ -28,7 +28,7 @@ pub use shown::{Compute, Group, Project, Region, RegionV2, ReplicatedDatabase, R
 pub use stored::{StoredGroup, StoredWorkspace};
 pub use workspaces::{AutoSuspend, CreateWorkspace, UpdateWorkspace};
 
-use super::failure::{Failure, ServiceError};
+use super::failure::{Failure, ServiceError, refused};
 use super::fault::Access;
 use super::ident::uuid;
 use super::versioned::Versioned;
@@ -201,11 +201,6 @@ impl<'a> About<'a> {
     fn in_region(self, region: &'a str) -> Self {
         Self { region, ..self }
     }
-}
-
-/// An error: a status and a line of text, for the vendor documents no body.
-fn refused(status: u16, message: impl Into<String>) -> ServiceError {
-    ServiceError::new(status, status.to_string(), message)
 }
 
 /// The vendor's own tests expect the word UUID in the answer to an id that is none; status 400 is a guess.
