@@ -96,9 +96,8 @@ fn names(items: &Value) -> Vec<&str> {
 /// What is expected of a change, where that depends on what else is declared.
 fn expected(from: &Specs, kind: &str, field: &str, to: &Specs, expect: Expect) -> Expect {
     let Some(key) = &from.key else {
-        // Nothing is judged as long as there is no key, so what status shows of a region stays, and no Secret is read.
-        let judged = (kind, field) != ("EncryptedCluster", "regions[]") && expect == Expect::Same;
-        return if judged { expect } else { Expect::Kept("EncryptedCluster", "KeyNotFound") };
+        // Nothing is judged as long as there is no key: no Secret is read.
+        return if expect == Expect::Same { expect } else { Expect::Kept("EncryptedCluster", "KeyNotFound") };
     };
     let gone = |before: &Value, after: &Value| -> Vec<String> {
         let after = names(&after["regions"]);

@@ -164,9 +164,15 @@ pub fn render(
             entry.state.clone_from(&report.deployment);
         }
     }
-    // While the object goes, or its key cannot be read, nothing is judged of a region that the spec no longer names.
+    // While the object goes, or its key cannot be read, nothing is judged of a region that the spec no longer names; what never
+    // had a key or a deployment leaves nothing to be judged.
     let judged = !desired.object.deleting && desired.key.present().is_some_and(|linked| linked.allowed);
-    status.regions.retain(|r| !judged || all.iter().any(|region| region.as_str() == r.name));
+    let creating = status.creation.as_ref().map(|creation| creation.region.clone());
+    let began = |r: &ClusterRegionStatus| {
+        r.key_arn.is_some() || r.state.is_some() || r.deletion.is_some() || creating.as_ref() == Some(&r.name)
+    };
+    let named = |r: &ClusterRegionStatus| all.iter().any(|region| region.as_str() == r.name);
+    status.regions.retain(|r| named(r) || (!judged && began(r)));
     status.regions.sort_by(|a, b| a.name.cmp(&b.name));
     if judged {
         status.claims = claims(desired, &status);
