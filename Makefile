@@ -18,9 +18,9 @@ demo: controlplane
 	cargo build --locked --features sandbox
 	target/debug/cmk-operator demo $(DEMO_FLAGS)
 
-# Four at once on 2 cores: most of them wait for a cluster more than they compute.
+# Eight at once on 2 cores: most of them wait for a cluster more than they compute.
 test: controlplane lint witness-venv witness-sdk
-	cargo test --locked --features sandbox -- --test-threads 4
+	cargo test --locked --features sandbox -- --test-threads 8
 
 # The long explorations of the model, optimised, until there are a million states: up to 2 GB of memory (a build of its own,
 # about 5 minutes the first time on 2 cores).

@@ -16,7 +16,7 @@ use crate::support::scene::{Scene, find};
 const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 
 /// Plays at once in this process: they mostly wait, but share one API server and two cores.
-static AT_ONCE: Semaphore = Semaphore::const_new(4);
+static AT_ONCE: Semaphore = Semaphore::const_new(8);
 
 /// How long one phase of a scene may take, settle windows included.
 pub const PHASE: Duration = Duration::from_secs(90);
