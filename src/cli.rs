@@ -341,12 +341,17 @@ pub struct Sandbox {
     pub stop_with_stdin: bool,
 }
 
+/// What `demo` applies: objects of every cloud, side by side.
+#[cfg(feature = "sandbox")]
+const DEMO_FILES: [&str; 3] =
+    ["examples/astra/several-regions.yaml", "examples/astra/multi-region.yaml", "examples/singlestore/simplest.yaml"];
+
 /// The flags of `demo`.
 #[cfg(feature = "sandbox")]
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Manifests to apply: files or directories.
-    #[arg(short = 'f', long = "file", default_value = "examples")]
+    #[arg(short = 'f', long = "file", default_values = DEMO_FILES)]
     pub files: Vec<PathBuf>,
 
     /// Uses this cluster instead of starting a control plane.

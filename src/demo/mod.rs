@@ -3,6 +3,7 @@
 //! The control plane and the operator are processes of their own; the simulated clouds are served by this one. All of
 //! them end with it.
 
+mod human;
 mod manifests;
 mod progress;
 mod report;
@@ -86,7 +87,7 @@ impl Stage {
             None => control_plane(dir).await?,
         };
         let client = client(&kubeconfig).await?;
-        say("Serving simulated AWS and Astra on loopback.");
+        say("Serving simulated AWS, Astra and SingleStore on loopback.");
         let clouds = serve(Options::default()).await.map_err(|e| failed("the sandbox did not start")(&e))?;
         slow_down(&clouds)?;
         install_crds(&client).await?;
@@ -101,7 +102,8 @@ impl Stage {
         manifests::apply(&self.client, &objects).await?;
         let deadline = demo.timeout.to_duration();
         let terminal = std::io::stdout().is_terminal();
-        progress::until_ready(&self.client, &mut self.operator, deadline, terminal).await?;
+        let human = human::Human::new(&self.client, &self.clouds);
+        progress::until_ready(&self.client, &mut self.operator, human, deadline, terminal).await?;
         report::print(&self.kubectl, &self.kubeconfig, &self.clouds).await
     }
 

@@ -12,6 +12,7 @@ use tokio::process::Child;
 use crate::api::condition::{Condition, ConditionType, find};
 use crate::api::{CustomerKey, EncryptedCluster};
 
+use super::human::Human;
 use super::{Failed, Result, failed, say};
 
 /// How often the objects are looked at.
@@ -33,10 +34,18 @@ struct Look {
     objects: usize,
     ready: usize,
     stalled: Vec<String>,
+    keys: Vec<CustomerKey>,
+    clusters: Vec<EncryptedCluster>,
 }
 
 /// Shows progress until every object is ready; fails with the reason if one stalls, the operator ends, or time is up.
-pub(super) async fn until_ready(client: &Client, operator: &mut Child, within: Duration, terminal: bool) -> Result<()> {
+pub(super) async fn until_ready(
+    client: &Client,
+    operator: &mut Child,
+    mut human: Human<'_>,
+    within: Duration,
+    terminal: bool,
+) -> Result<()> {
     let started = Instant::now();
     let mut shown: BTreeMap<String, Line> = BTreeMap::new();
     let mut drawn = 0;
@@ -47,6 +56,11 @@ pub(super) async fn until_ready(client: &Client, operator: &mut Child, within: D
             drawn = redraw(&look.lines, drawn, started.elapsed());
         } else {
             print_changes(&shown, &look.lines, started.elapsed());
+        }
+        for act in human.act(&look.keys, &look.clusters).await? {
+            say(&format!("{:>5.1}s  ({act})", started.elapsed().as_secs_f32()));
+            // The table goes on below what was said.
+            drawn = 0;
         }
         shown = look.lines;
         if look.objects > 0 && look.ready == look.objects {
@@ -72,7 +86,9 @@ async fn look(client: &Client) -> Result<Look> {
     let keys: Api<CustomerKey> = Api::all(client.clone());
     let clusters: Api<EncryptedCluster> = Api::all(client.clone());
     let mut look = Look::default();
-    for key in keys.list(&ListParams::default()).await.map_err(|e| wrong(&e))? {
+    look.keys = keys.list(&ListParams::default()).await.map_err(|e| wrong(&e))?.items;
+    look.clusters = clusters.list(&ListParams::default()).await.map_err(|e| wrong(&e))?.items;
+    for key in look.keys.clone() {
         let name = format!("CustomerKey {}/{}", key.namespace().unwrap_or_default(), key.name_any());
         let status = key.status.clone().unwrap_or_default();
         look.object(&name, key.metadata.generation, status.observed_generation, &status.conditions);
@@ -80,7 +96,7 @@ async fn look(client: &Client) -> Result<Look> {
             look.region(&name, &region.name, region.stage, region.message);
         }
     }
-    for cluster in clusters.list(&ListParams::default()).await.map_err(|e| wrong(&e))? {
+    for cluster in look.clusters.clone() {
         let name = format!("EncryptedCluster {}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
         let status = cluster.status.clone().unwrap_or_default();
         look.object(&name, cluster.metadata.generation, status.observed_generation, &status.conditions);

@@ -21,6 +21,7 @@ mod crash;
 mod deletion;
 mod drift;
 mod ending;
+mod examples;
 mod expiry;
 mod faults;
 mod golden;

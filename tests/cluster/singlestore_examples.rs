@@ -1,80 +1,51 @@
 //! The examples for SingleStore as a user applies them, up to where a human has to go on, and through it.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::examples::{adopted, applied, objects, of, started};
 use super::singlestore::{ORG, arn, attested, document, portal, steps, submitted, suggested};
 use crate::support::scene::{Scene, find};
 
-/// The objects of an example, with namespaces that no other test has.
-fn objects(file: &str, own: impl Fn(&str) -> String) -> Vec<Value> {
-    let path = format!("{}/examples/singlestore/{file}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).unwrap();
-    let all: Vec<Option<Wrapped>> = serde_saphyr::from_multiple(&text).unwrap();
-    let renamed = |Wrapped(mut object): Wrapped| {
-        let place = if object["kind"] == "Namespace" { "/metadata/name" } else { "/metadata/namespace" };
-        let name = object.pointer_mut(place).unwrap();
-        *name = json!(own(name.as_str().unwrap()));
-        for reference in ["/spec/customerKeyRef/namespace", "/spec/backupKeyRef/namespace"] {
-            if let Some(name) = object.pointer_mut(reference) {
-                *name = json!(own(name.as_str().unwrap()));
-            }
-        }
-        object
-    };
-    all.into_iter().flatten().map(renamed).collect()
-}
-
-#[derive(Deserialize)]
-struct Wrapped(Value);
-
-async fn applied(scene: &Scene, objects: &[Value]) {
-    for object in objects {
-        scene.apply(object).await.unwrap();
-    }
-}
-
-/// The object of a kind among them, to be altered.
-fn of<'v>(objects: &'v mut [Value], kind: &str) -> &'v mut Value {
-    objects.iter_mut().find(|object| object["kind"] == kind).unwrap()
-}
-
-async fn started(name: &str, namespaces: &[&str]) -> (Scene, String) {
-    let mut scene = Scene::new(name).await;
-    let prefix = scene.namespace.clone();
-    scene.watched = namespaces.iter().map(|n| format!("{prefix}-{n}")).collect();
-    scene.start();
-    (scene, prefix)
+/// From the objects as they stand to a group under the key, by way of the portal.
+async fn handed_over(scene: &Scene, mut all: Vec<Value>, namespace: &str, name: &str) {
+    applied(scene, &all).await;
+    let key = scene.wait_in(namespace, "CustomerKey", name, "Ready", "False", "AwaitingAction").await;
+    assert_eq!(steps(&key).len(), 3, "{key:#}");
+    let policy = suggested(scene, "us-east-1").await;
+    of(&mut all, "CustomerKey")["spec"]["policy"] = json!({ "documents": [document("portal", "us-east-1", &policy)] });
+    applied(scene, &all).await;
+    let key = scene.wait_in(namespace, "CustomerKey", name, "Ready", "True", "*").await;
+    scene.wait_in(namespace, "EncryptedCluster", name, "Deployed", "False", "AwaitingAction").await;
+    let data = arn(&key, "us-east-1");
+    let group = submitted(scene, name, "us-east-1", Some(&data), Some(&data)).await;
+    let bound = &mut of(&mut all, "EncryptedCluster")["spec"]["deployment"]["singleStore"];
+    bound["workspaceGroupId"] = json!(group);
+    bound["attested"] = attested(&group, &data, &data);
+    applied(scene, &all).await;
+    scene.wait_in(namespace, "EncryptedCluster", name, "Ready", "True", "*").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_simplest_one() {
     let (scene, prefix) = started("s2simple", &["orders"]).await;
     let own = |name: &str| format!("{prefix}-{name}");
-    let mut all = objects("simplest.yaml", own);
-    applied(&scene, &all).await;
-    let namespace = own("orders");
-    let key = scene.wait_in(&namespace, "CustomerKey", "orders", "Ready", "False", "AwaitingAction").await;
-    assert_eq!(steps(&key).len(), 3, "{key:#}");
-    let policy = suggested(&scene, "us-east-1").await;
-    of(&mut all, "CustomerKey")["spec"]["policy"] = json!({ "documents": [document("portal", "us-east-1", &policy)] });
-    applied(&scene, &all).await;
-    let key = scene.wait_in(&namespace, "CustomerKey", "orders", "Ready", "True", "*").await;
-    scene.wait_in(&namespace, "EncryptedCluster", "orders", "Deployed", "False", "AwaitingAction").await;
-    let data = arn(&key, "us-east-1");
-    let group = submitted(&scene, "orders", "us-east-1", Some(&data), Some(&data)).await;
-    let bound = &mut of(&mut all, "EncryptedCluster")["spec"]["deployment"]["singleStore"];
-    bound["workspaceGroupId"] = json!(group);
-    bound["attested"] = attested(&group, &data, &data);
-    applied(&scene, &all).await;
-    scene.wait_in(&namespace, "EncryptedCluster", "orders", "Ready", "True", "*").await;
+    handed_over(&scene, objects("singlestore/simplest.yaml", own), &own("orders"), "orders").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_there() {
+    let (scene, prefix) = started("s2adopt", &["reports"]).await;
+    let own = |name: &str| format!("{prefix}-{name}");
+    let mut all = objects("singlestore/adopted-key.yaml", own);
+    adopted(&scene, of(&mut all, "CustomerKey")).await;
+    handed_over(&scene, all, &own("reports"), "reports").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replication() {
     let (scene, prefix) = started("s2repl", &["ledger"]).await;
     let own = |name: &str| format!("{prefix}-{name}");
-    let mut all = objects("replication.yaml", own);
+    let mut all = objects("singlestore/replication.yaml", own);
     applied(&scene, &all).await;
     let namespace = own("ledger");
     let key = scene.wait_in(&namespace, "CustomerKey", "ledger", "Ready", "True", "*").await;
@@ -105,7 +76,7 @@ async fn replication() {
 async fn keys_in_one_namespace_and_the_group_in_another() {
     let (scene, prefix) = started("s2two", &["platform", "shop"]).await;
     let own = |name: &str| format!("{prefix}-{name}");
-    let mut all = objects("two-namespaces.yaml", own);
+    let mut all = objects("singlestore/two-namespaces.yaml", own);
     applied(&scene, &all).await;
     let shop = own("shop");
     let shown =
