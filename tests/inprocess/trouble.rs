@@ -91,10 +91,9 @@ impl Kind {
     }
 }
 
-/// The sites of a life in process: all but the lease, and those of multi-Region keys, which no life here has: they are
-/// visited on the real process (`tests/cluster/multi_region.rs`).
+/// The sites of a life in process: all but the lease.
 pub fn sites() -> impl Iterator<Item = Site> {
-    Site::ALL.iter().copied().filter(|site| ![Site::Lease, Site::ReplicateKey].contains(site))
+    Site::ALL.iter().copied().filter(|site| *site != Site::Lease)
 }
 
 /// The call that a site makes to a cloud; none for what it writes into Kubernetes.

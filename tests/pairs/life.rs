@@ -31,7 +31,7 @@ const PATIENCE: u32 = 400;
 /// What happens, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// A key over two regions, a database over both, and a spare key.
+    /// A key over two regions, a database over both, and a spare key: a multi-Region one, primary and replica.
     Create,
     /// An administrator damages what they can, and the author changes the spec.
     Damage,
@@ -70,9 +70,12 @@ fn world() -> World {
     let mut world = World::sandbox(START_MS - 3_600_000, settings);
     let pace = OrgSettings { deploy_ms: DEPLOYS_IN, terminate_ms: TERMINATES_IN, ..OrgSettings::default() };
     world.edit_astra_org(ORGANIZATION, |org| *org.settings_mut() = pace.clone());
-    let accounts = vec![provider_account(REGIONS[0])];
-    let offered = AstraRegion { classic_accounts: accounts.clone(), serverless_accounts: accounts, locked: false };
-    world.add_astra_org(OTHER, [(REGIONS[0].to_owned(), offered)].into(), pace);
+    let offered = REGIONS.map(|region| {
+        let accounts = vec![provider_account(region)];
+        let offered = AstraRegion { classic_accounts: accounts.clone(), serverless_accounts: accounts, locked: false };
+        (region.to_owned(), offered)
+    });
+    world.add_astra_org(OTHER, offered.into(), pace);
     let may = ["org-cmk-read", "org-db-create", "org-db-view"];
     world.set_astra_token(OTHER_TOKEN, OTHER, Some(may.map(str::to_owned).into()));
     // Somebody else's keys, which nobody may touch; and what lags shows the time before.
@@ -101,11 +104,13 @@ fn key(description: &str, tags: &Value) -> CustomerKey {
 }
 
 fn spare() -> CustomerKey {
+    let regions = REGIONS.map(|name| json!({ "name": name }));
     serde_json::from_value(json!({
         "apiVersion": "cmk-operator.io/v1alpha1", "kind": "CustomerKey",
         "metadata": { "name": "spare", "namespace": "team" },
         "spec": {
-            "regions": [{ "name": REGIONS[0] }], "aws": { "accountId": ACCOUNT }, "deletionPolicy": "ScheduleDeletion",
+            "regions": regions, "aws": { "accountId": ACCOUNT }, "deletionPolicy": "ScheduleDeletion",
+            "key": { "multiRegion": { "primaryRegion": REGIONS[0] } },
             "upstream": { "astra": {
                 "organizationId": OTHER, "databaseType": "Serverless", "credentialsSecretRef": { "name": "spare" },
             } },
@@ -307,7 +312,10 @@ fn is_ready(store: &Store, name: &str) -> bool {
 /// The spare key is there, and waits for somebody who may register it.
 fn is_stuck_as_meant(store: &Store) -> bool {
     let Some(status) = store.keys.get("spare").and_then(|key| key.status.as_ref()) else { return false };
-    let made = status.regions.iter().any(|r| r.key_state.as_deref() == Some("Enabled") && r.alias.is_some());
+    let made = status.regions.iter().filter(|r| r.key_state.as_deref() == Some("Enabled") && r.alias.is_some());
+    // One region's clear refusal says nothing of the other one's.
+    let open = status.regions.iter().any(|r| r.creation.is_some() || r.registration.is_some());
+    let made = made.count() == REGIONS.len() && !open;
     let lacks = status.conditions.iter().any(|c| c.type_ == "Ready" && c.reason == "CredentialsLackPermission");
     made && lacks
 }
