@@ -38,6 +38,8 @@ mod end_mutants;
 mod ends;
 #[path = "model/explore.rs"]
 mod explore;
+#[path = "model/family.rs"]
+mod family;
 #[path = "model/fingerprint.rs"]
 mod fingerprint;
 #[path = "model/judge.rs"]
@@ -141,6 +143,17 @@ fn glances_miss_nothing() {
     holds("glances", &config);
 }
 
+/// One key in both regions: a call or a process that is lost, anywhere, and every end at any moment.
+#[test]
+fn one_loss_or_end_of_a_multi_region_key() {
+    let loss = Menu { lost: true, crash: true, ..Menu::NONE };
+    holds("multi-Region, one loss", &Config::of(Scene::STAYS.of_one_key(), Index::Late, &[loss]));
+    for start in [Start::Nothing, Start::Both] {
+        let scene = Scene::ends(start).of_one_key();
+        holds("multi-Region, one end", &Config::of(scene, Index::Late, &[Menu::acts(scene::ENDS)]));
+    }
+}
+
 /// Every end and every new beginning, of either object, while the chain is made or once it is there.
 #[test]
 fn one_end_at_any_moment() {
@@ -176,6 +189,16 @@ fn any_fault_and_then_a_lost_call() {
         &Config::new(Index::Late, &[Menu::ALL, Menu { lost: true, ..Menu::NONE }]),
     );
     assert!(found.graph.len() >= 100_000, "{} states", found.graph.len());
+}
+
+/// The same with one key in both regions.
+#[cfg(feature = "model")]
+#[test]
+fn any_fault_of_a_multi_region_key_and_then_a_lost_call_or_a_death() {
+    for second in [Menu { lost: true, ..Menu::NONE }, Menu { crash: true, ..Menu::NONE }] {
+        let config = Config::of(Scene::STAYS.of_one_key(), Index::Late, &[Menu::ALL, second]);
+        holds("multi-Region, any fault, then another", &config);
+    }
 }
 
 /// Any fault, and after it the end of the process anywhere.

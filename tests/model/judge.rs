@@ -23,6 +23,11 @@ pub(crate) enum Sent<'a> {
         region: &'a Region,
         key: &'a NewKey,
     },
+    ReplicateKey {
+        region: &'a Region,
+        primary: &'a KeyArn,
+        key: &'a NewKey,
+    },
     CreateAlias {
         key: &'a KeyArn,
     },
@@ -113,6 +118,7 @@ pub(crate) const PLAN_REFUSED: &str = "no plan of ours is refused by our own che
 pub(crate) const INVARIANTS: &[(&str, Rule)] = &[
     ("S1/S25 one key per identity is ever named", |court, event| court.one_key_is_named(event)),
     ("S1 one key per identity exists, unless the store was lost", |court, event| court.one_key_exists(event)),
+    ("one multi-Region key, in all its regions", |court, event| court.one_key_in_all_regions(event)),
     ("S2 CreateKey only after its intent is durable", |court, event| court.intent_is_durable(event)),
     ("S3 CreateKey is not repeated before settling and a scan", |court, event| court.create_is_not_repeated(event)),
     ("S5 only our own key is written to", |court, event| court.only_ours_is_written(event)),
@@ -316,7 +322,9 @@ impl Court<'_> {
     }
 
     fn other_states_are_not_absence(&self, event: &Event<'_>) -> Verdict {
-        let Event::Send { sent: Sent::CreateKey { region, .. }, .. } = event else { return Ok(()) };
+        let Event::Send { sent: Sent::CreateKey { region, .. } | Sent::ReplicateKey { region, .. }, .. } = event else {
+            return Ok(());
+        };
         let resting =
             self.world.true_keys().find(|k| k.region == region.as_str() && is_ours(k) && k.state != KeyState::Enabled);
         let lost = self.ghost.rebuilt;
@@ -325,7 +333,7 @@ impl Court<'_> {
 
     fn policy_holds_root(&self, event: &Event<'_>) -> Verdict {
         let text = match event {
-            Event::Send { sent: Sent::CreateKey { key, .. }, .. } => &key.policy,
+            Event::Send { sent: Sent::CreateKey { key, .. } | Sent::ReplicateKey { key, .. }, .. } => &key.policy,
             Event::Send { sent: Sent::PutPolicy { policy, .. }, .. } => *policy,
             _ => return Ok(()),
         };

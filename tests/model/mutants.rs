@@ -73,6 +73,15 @@ impl Devices for NoIntent {
 }
 
 #[test]
+fn without_the_durable_intent_of_a_multi_region_key() {
+    let scene = Scene::STAYS.of_one_key();
+    mutant("the durable intent", (scene, Index::Blind, &[CREATION_LOST]), ONE_KEY, |config| {
+        config.devices = Box::new(NoIntent);
+        config.muted = REPEATED;
+    });
+}
+
+#[test]
 fn without_the_durable_intent() {
     mutant("the durable intent", (Scene::STAYS, Index::Blind, &[CREATION_LOST]), ONE_KEY, |config| {
         config.devices = Box::new(NoIntent);

@@ -157,16 +157,28 @@ pub(crate) struct Scene {
     /// Whether the files ask for what is outside to be torn down with the object.
     pub(crate) key_ends: bool,
     pub(crate) cluster_ends: bool,
+    /// Whether there is one multi-Region key, a primary and its replica, in place of a key in each region.
+    pub(crate) multi_region: bool,
 }
 
 impl Scene {
     /// Everything stays.
-    pub(crate) const STAYS: Self =
-        Self { start: Start::Nothing, registration_is_final: true, key_ends: false, cluster_ends: false };
+    pub(crate) const STAYS: Self = Self {
+        start: Start::Nothing,
+        registration_is_final: true,
+        key_ends: false,
+        cluster_ends: false,
+        multi_region: false,
+    };
 
     /// Everything is to go with its object, and registrations can be withdrawn.
     pub(crate) const fn ends(start: Start) -> Self {
-        Self { start, registration_is_final: false, key_ends: true, cluster_ends: true }
+        Self { start, registration_is_final: false, key_ends: true, cluster_ends: true, multi_region: false }
+    }
+
+    /// The same with one multi-Region key.
+    pub(crate) const fn of_one_key(self) -> Self {
+        Self { multi_region: true, ..self }
     }
 }
 
@@ -266,13 +278,17 @@ pub(crate) fn world() -> World {
 pub(crate) fn key(scene: &Scene) -> CustomerKey {
     let regions: Vec<_> = REGIONS.iter().map(|name| json!({ "name": name })).collect();
     let policy = if scene.key_ends { "ScheduleDeletion" } else { "Retain" };
+    let mut settings = json!({ "rotation": { "periodDays": 365 } });
+    if scene.multi_region {
+        settings["multiRegion"] = json!({ "primaryRegion": REGIONS[0] });
+    }
     let object = json!({
         "apiVersion": "cmk-operator.io/v1alpha1", "kind": "CustomerKey",
         "metadata": { "namespace": "team", "name": "orders", "uid": "k", "generation": 1, "resourceVersion": "1" },
         "spec": {
             "regions": regions,
             "deletionPolicy": policy,
-            "key": { "rotation": { "periodDays": 365 } },
+            "key": settings,
             "aws": { "accountId": ACCOUNT },
             "upstream": { "astra": {
                 "organizationId": ORGANIZATION, "databaseType": "Serverless", "credentialsSecretRef": { "name": "astra" }
