@@ -198,6 +198,11 @@ pub struct Hidden {
     #[cfg(feature = "sandbox")]
     #[arg(long, env = "CMK_CRASH_AT", hide = true)]
     pub crash_at: Option<String>,
+
+    /// A file with the milliseconds by which the operator's clock is ahead of the machine's, read again and again.
+    #[cfg(feature = "sandbox")]
+    #[arg(long, env = "CMK_CLOCK_AHEAD", hide = true)]
+    pub clock_ahead: Option<PathBuf>,
 }
 
 /// The flags of `crds`.

@@ -52,6 +52,36 @@ impl Clock for SystemClock {
     }
 }
 
+/// The clock of the machine, ahead by as many milliseconds as a file says at the moment. For tests of the real process.
+#[cfg(feature = "sandbox")]
+#[derive(Clone, Debug)]
+pub struct AheadClock {
+    file: std::path::PathBuf,
+}
+
+#[cfg(feature = "sandbox")]
+impl AheadClock {
+    /// A clock that reads this file each time; a file that says nothing moves nothing.
+    pub fn new(file: std::path::PathBuf) -> Self {
+        Self { file }
+    }
+
+    fn ahead(&self) -> i64 {
+        std::fs::read_to_string(&self.file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+#[cfg(feature = "sandbox")]
+impl Clock for AheadClock {
+    fn now(&self) -> Moment {
+        SystemClock.now() + Span(self.ahead())
+    }
+
+    fn monotonic_ms(&self) -> i64 {
+        SystemClock.monotonic_ms() + self.ahead()
+    }
+}
+
 /// A clock that stands still until it is told to move. For tests.
 #[derive(Debug)]
 pub struct ManualClock {

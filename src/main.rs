@@ -13,7 +13,9 @@ use cmk_operator::adapters::limits::Limits;
 use cmk_operator::adapters::watch::{Call, Watch};
 use cmk_operator::adapters::{aws, upstream};
 use cmk_operator::api;
-use cmk_operator::cli::{Cli, Command, IamPolicy, LogFormat, Plan, Rights, Run, Why};
+use cmk_operator::cli::{Cli, Command, Hidden, IamPolicy, LogFormat, Plan, Rights, Run, Why};
+#[cfg(feature = "sandbox")]
+use cmk_operator::clock::AheadClock;
 use cmk_operator::clock::{Clock, SystemClock};
 use cmk_operator::commands::plan::live::Live;
 use cmk_operator::commands::plan::{Report, Verdict, manifests, rehearsal, text};
@@ -61,13 +63,26 @@ async fn main() -> ExitCode {
     })
 }
 
+#[cfg(feature = "sandbox")]
+fn clock(hidden: &Hidden) -> Arc<dyn Clock> {
+    match &hidden.clock_ahead {
+        Some(file) => Arc::new(AheadClock::new(file.clone())),
+        None => Arc::new(SystemClock),
+    }
+}
+
+#[cfg(not(feature = "sandbox"))]
+fn clock(_: &Hidden) -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
 async fn operate(options: &Run) -> Result<ExitCode, Failure> {
     let lines = match options.log_format {
         LogFormat::Text => Lines::Text,
         LogFormat::Json => Lines::Json,
     };
     init(lines, &options.log)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock = clock(&options.hidden);
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), option_env!("CMK_REVISION").unwrap_or("unknown")));
     let watch: Arc<dyn Watch> = Arc::new(Counted(Arc::clone(&metrics)));
     let hidden = &options.hidden;

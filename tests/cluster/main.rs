@@ -31,6 +31,7 @@ mod lives;
 mod multi_region;
 mod observe;
 mod order;
+mod outage;
 mod permissions;
 mod policies;
 mod process;
