@@ -81,6 +81,10 @@ pub struct Run {
     #[arg(long, env = "CMK_ASTRA_ENDPOINT", default_value = "https://api.astra.datastax.com")]
     pub astra_endpoint: String,
 
+    /// Base of Atlas's Administration API and of its token endpoint, without `/api`.
+    #[arg(long, env = "CMK_ATLAS_ENDPOINT", default_value = "https://cloud.mongodb.com")]
+    pub atlas_endpoint: String,
+
     /// Address of metrics and health, for example 0.0.0.0:8080.
     #[arg(long, env = "CMK_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     pub http_address: SocketAddr,
@@ -250,6 +254,10 @@ pub struct Plan {
     /// As in `run`.
     #[arg(long, env = "CMK_ASTRA_ENDPOINT", default_value = "https://api.astra.datastax.com")]
     pub astra_endpoint: String,
+
+    /// As in `run`.
+    #[arg(long, env = "CMK_ATLAS_ENDPOINT", default_value = "https://cloud.mongodb.com")]
+    pub atlas_endpoint: String,
 
     /// As in `run`.
     #[arg(long, env = "CMK_ALLOW_OPEN_ROLES")]

@@ -43,6 +43,7 @@ fn request() -> DatabaseRequest {
         capacity_units: Some(1),
         keyspace: None,
         database_type: None,
+        cluster: None,
     }
 }
 

@@ -14,3 +14,4 @@ pub mod moment;
 pub mod observed;
 pub mod policy;
 pub mod reading;
+pub mod role_link;

@@ -21,7 +21,7 @@ use super::draft::{Draft, Said};
 use super::finding::Finding;
 use super::gate::Gate;
 use super::step::{DatabaseRef, Step};
-use super::{reattach, registration, stray};
+use super::{reattach, registration, reported, stray};
 
 const CONDITION: ConditionType = ConditionType::Deployed;
 
@@ -51,14 +51,14 @@ pub(super) fn plan(
     let id = deployment.bound_id.as_ref().or(draft.memory.database.as_ref());
     if let Some(id) = id.cloned() {
         existing(draft, cluster, deployment, &id, gates);
-        if deployment.bound_id.is_none() {
+        if deployment.bound_id.is_none() && !deployment.adopts {
             reattach::note(draft, cluster, linked, &id, gates);
         }
     } else {
         create(draft, cluster, deployment, linked, gates);
         follow(draft, cluster);
     }
-    encryption(draft, cluster, deployment, linked);
+    encryption(draft, cluster, deployment, linked, gates);
 }
 
 /// There is no database yet, as far as is recorded.
@@ -81,6 +81,10 @@ fn create(
     };
     let request = &deployment.request;
     let Some(intent) = draft.memory.deploying.clone() else {
+        if deployment.adopts {
+            reported::adopt(draft, cluster, deployment, &named);
+            return;
+        }
         if reattach::plan(draft, cluster, linked, &named) {
             return;
         }
@@ -88,7 +92,7 @@ fn create(
             conflict(draft, other, "the operator did not create it");
             return;
         }
-        attempt_create(draft, primary, request, gates);
+        attempt_create(draft, cluster, deployment, gates);
         return;
     };
     let ours: Vec<&Database> = named.iter().filter(|d| could_be(d, request, &intent, draft)).collect();
@@ -103,7 +107,7 @@ fn create(
             if unsettled(draft, &intent, "creation of the database") {
                 return;
             }
-            attempt_create(draft, primary, request, gates);
+            attempt_create(draft, cluster, deployment, gates);
         }
     }
 }
@@ -113,6 +117,9 @@ fn follow(draft: &mut Draft<'_>, cluster: &DesiredCluster) {
     let primary = &cluster.primary;
     let waits_for = draft.said(CONDITION, primary).filter(|reason| reason.standing() == Standing::Working);
     for region in draft.desired.regions().into_iter().filter(|region| *region != primary) {
+        if draft.has(CONDITION, region) {
+            continue;
+        }
         let message = format!("{region} is added once the database is active in {primary}.");
         draft.working(CONDITION, Some(region), waits_for.unwrap_or(Reason::GateClosed), message);
     }
@@ -163,8 +170,19 @@ fn unsettled(draft: &mut Draft<'_>, intent: &DeployIntent, what: &str) -> bool {
     true
 }
 
-fn attempt_create(draft: &mut Draft<'_>, region: &Region, request: &DatabaseRequest, gates: &BTreeMap<Region, Gate>) {
-    if !through(draft, region, gates) {
+fn attempt_create(
+    draft: &mut Draft<'_>,
+    cluster: &DesiredCluster,
+    deployment: &Deployment,
+    gates: &BTreeMap<Region, Gate>,
+) {
+    let (region, request) = (&cluster.primary, &deployment.request);
+    let open = if deployment.capabilities.adds_regions {
+        through(draft, region, gates)
+    } else {
+        reported::all_open(draft, cluster, gates)
+    };
+    if !open {
         return;
     }
     draft.working(CONDITION, Some(region), Reason::Deploying, format!("The database is being created in {region}."));
@@ -237,6 +255,9 @@ fn existing(
         DatabaseState::Active | DatabaseState::Busy(_) => {}
     }
     stray::plan(draft, deployment, id);
+    if reported::encrypt(draft, cluster, deployment, &database, gates) {
+        return;
+    }
     for region in draft.desired.regions() {
         match database.regions.get(region.as_str()) {
             Some(DatabaseState::Active) => {
@@ -381,7 +402,13 @@ fn not_seen<T>(draft: &mut Draft<'_>, reading: &Reading<T>) {
 }
 
 /// Says what is known of the encryption, and never more.
-fn encryption(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, linked: &LinkedKey) {
+fn encryption(
+    draft: &mut Draft<'_>,
+    cluster: &DesiredCluster,
+    deployment: &Deployment,
+    linked: &LinkedKey,
+    gates: &BTreeMap<Region, Gate>,
+) {
     let database = match &draft.observed.database.by_id {
         Reading::Present(database) => database.clone(),
         Reading::Unknown(Why::Failed(fault)) => {
@@ -396,7 +423,8 @@ fn encryption(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Depl
     };
     match linked.key.capabilities.proof {
         Proof::ByOrder => by_order(draft, cluster, deployment, &database),
-        Proof::Reported | Proof::Attested => {
+        Proof::Reported => reported::verify(draft, cluster, deployment, linked, gates, &database),
+        Proof::Attested => {
             unproven(draft, Reason::AwaitingAttestation, Reason::AwaitingAttestation.text());
         }
     }

@@ -6,6 +6,8 @@
 pub mod check;
 pub mod explain;
 pub mod finding;
+pub mod role_step;
+pub mod site;
 pub mod step;
 
 mod cluster;
@@ -23,7 +25,10 @@ mod removal_check;
 mod replica;
 mod replica_check;
 mod replica_end;
+mod reported;
 mod restore;
+mod role;
+mod role_check;
 mod schedule;
 mod stray;
 mod teardown;
@@ -46,6 +51,7 @@ use crate::domain::id::{KeyArn, Name, Region};
 use crate::domain::memory::{Looks, Memory, Subject, Unprotected};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed, Rotation};
+use crate::domain::role_link::RoleLink;
 
 use finding::Finding;
 use step::Step;
@@ -210,6 +216,9 @@ pub struct RegionReport {
     /// The databases that are older than the registration; absent: not counted in this pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unprotected: Option<Unprotected>,
+    /// The role as which the cloud uses the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleReport>,
     /// Its rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
@@ -228,6 +237,16 @@ pub struct RegionReport {
     /// How far the removal of a region is that the spec no longer names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<RemovalReport>,
+}
+
+/// What status shows of the role as which a cloud uses a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RoleReport {
+    /// The role's ARN.
+    pub arn: String,
+    /// The cloud's record of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<RoleLink>,
 }
 
 /// What status shows of a deletion, or of a region's removal.

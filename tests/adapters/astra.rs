@@ -55,6 +55,7 @@ pub(crate) fn request() -> DatabaseRequest {
         capacity_units: None,
         keyspace: Some("ks".to_owned()),
         database_type: None,
+        cluster: None,
     }
 }
 
@@ -190,6 +191,7 @@ async fn a_database_is_read_with_its_regions() {
         regions: regions.into(),
         message: "hello".to_owned(),
         endpoints: vec!["https://d".to_owned()],
+        encryption: None,
     };
     assert_eq!(reading, Reading::Present(expected));
     // An id leads nowhere else.

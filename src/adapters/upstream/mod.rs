@@ -2,6 +2,9 @@
 
 mod astra;
 mod astra_wire;
+mod atlas;
+mod atlas_login;
+mod atlas_wire;
 mod http;
 pub mod singlestore;
 mod singlestore_wire;
@@ -11,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use astra::Astra;
+use atlas::Atlas;
 use http::Http;
 
 use crate::adapters::watch::Watch;
@@ -21,6 +25,7 @@ use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::observed::{Database, RegionOffer};
 use crate::domain::reading::{Reading, Why};
+use crate::domain::role_link::{RegistrationSeen, RoleLink};
 use crate::ports::{Session, Upstream};
 
 /// How the clouds are called. Never from an object's spec: a tenant could send a token elsewhere.
@@ -28,6 +33,8 @@ use crate::ports::{Session, Upstream};
 pub struct Options {
     /// The base of Astra's API.
     pub astra_endpoint: String,
+    /// The base of Atlas's Administration API and its token endpoint, without `/api`.
+    pub atlas_endpoint: String,
     /// The base of `SingleStore`'s Management API.
     pub singlestore_endpoint: String,
     /// Time for a connection to be made.
@@ -42,6 +49,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             astra_endpoint: "https://api.astra.datastax.com".to_owned(),
+            atlas_endpoint: "https://cloud.mongodb.com".to_owned(),
             singlestore_endpoint: "https://api.singlestore.com".to_owned(),
             connect_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(30),
@@ -70,24 +78,41 @@ pub fn required_keys(cloud: Cloud, given: &BTreeMap<String, String>) -> Vec<Stri
 /// All clouds that this build can talk to, chosen by the scope of each call.
 pub struct Clouds {
     astra: Astra,
+    atlas: Atlas,
+}
+
+/// The adapter of a cloud.
+enum Adapter<'a> {
+    Astra(&'a Astra),
+    Atlas(&'a Atlas),
 }
 
 impl Clouds {
     /// The clouds, called in this way. Sends nothing.
     pub fn new(options: &Options, clock: Arc<dyn Clock>, watch: Arc<dyn Watch>) -> Result<Self, Fault> {
-        let http = Http::new("astra", &options.astra_endpoint, options, clock.clone(), watch)?;
-        Ok(Self { astra: Astra::new(http, clock) })
+        let astra = Http::new("astra", &options.astra_endpoint, options, clock.clone(), watch.clone())?;
+        let atlas = Http::new("atlas", &options.atlas_endpoint, options, clock.clone(), watch)?;
+        Ok(Self { astra: Astra::new(astra, clock.clone()), atlas: Atlas::new(atlas, clock) })
     }
 
     /// The adapter of a cloud. The planner asks nothing of a cloud whose capabilities say that it is not supported, so
     /// the fault is not expected to be seen.
-    fn of(&self, session: &Session) -> Result<&Astra, Fault> {
+    fn of(&self, session: &Session) -> Result<Adapter<'_>, Fault> {
         match session.scope.cloud {
-            Cloud::Astra => Ok(&self.astra),
-            cloud @ (Cloud::Atlas | Cloud::SingleStore) => {
+            Cloud::Astra => Ok(Adapter::Astra(&self.astra)),
+            Cloud::Atlas => Ok(Adapter::Atlas(&self.atlas)),
+            cloud @ Cloud::SingleStore => {
                 let message = "this version has no adapter for this cloud";
                 Err(Fault::new(FaultClass::Terminal, "call", cloud.to_string(), message))
             }
+        }
+    }
+
+    /// The adapter of a cloud that uses keys as roles.
+    fn by_role(&self, session: &Session) -> Result<&Atlas, Fault> {
+        match self.of(session)? {
+            Adapter::Atlas(cloud) => Ok(cloud),
+            Adapter::Astra(_) => Err(no_such_call(session)),
         }
     }
 }
@@ -96,56 +121,72 @@ fn unknown<T>(fault: Fault) -> Reading<T> {
     Reading::Unknown(Why::Failed(fault))
 }
 
+fn no_such_call(session: &Session) -> Fault {
+    Fault::new(FaultClass::Terminal, "call", session.scope.to_string(), "this cloud has no such call")
+}
+
 impl Upstream for Clouds {
     async fn scope(&self, session: &Session) -> Reading<String> {
         match self.of(session) {
-            Ok(cloud) => cloud.scope(session).await.into(),
+            Ok(Adapter::Astra(cloud)) => cloud.scope(session).await.into(),
+            Ok(Adapter::Atlas(cloud)) => cloud.scope(session).await.into(),
             Err(fault) => unknown(fault),
         }
     }
 
     async fn principals(&self, session: &Session, region: &Region) -> Reading<Vec<String>> {
         match self.of(session) {
-            Ok(cloud) => cloud.principals(session, region).await.into(),
+            Ok(Adapter::Astra(cloud)) => cloud.principals(session, region).await.into(),
+            // The cloud uses the key as the customer's own role, which the spec names.
+            Ok(Adapter::Atlas(_)) => Reading::Present(vec![session.scope.principal_role.clone()]),
             Err(fault) => unknown(fault),
         }
     }
 
     async fn offer(&self, session: &Session, region: &Region) -> Reading<RegionOffer> {
         match self.of(session) {
-            Ok(cloud) => cloud.offer(session, region).await.map(Some).into(),
+            Ok(Adapter::Astra(cloud)) => cloud.offer(session, region).await.map(Some).into(),
+            // A key of any region is taken; where clusters can be is said when one is created.
+            Ok(Adapter::Atlas(_)) => Reading::Present(RegionOffer::Open),
             Err(fault) => unknown(fault),
         }
     }
 
     async fn registration(&self, session: &Session, region: &Region) -> Reading<String> {
         match self.of(session) {
-            Ok(cloud) => cloud.registration(session, region).await.into(),
+            Ok(Adapter::Astra(cloud)) => cloud.registration(session, region).await.into(),
+            Ok(Adapter::Atlas(cloud)) => cloud.registration(session).await.map(|r| r.map(|r| r.key)).into(),
             Err(fault) => unknown(fault),
         }
     }
 
     async fn register(&self, session: &Session, region: &Region, key: &KeyArn) -> Result<(), Fault> {
-        self.of(session)?.register(session, region, key).await
+        match self.of(session)? {
+            Adapter::Astra(cloud) => cloud.register(session, region, key).await,
+            Adapter::Atlas(_) => Err(no_such_call(session)),
+        }
     }
 
     async fn database(&self, session: &Session, id: &str) -> Reading<Database> {
         match self.of(session) {
-            Ok(cloud) => cloud.database(session, id).await.into(),
+            Ok(Adapter::Astra(cloud)) => cloud.database(session, id).await.into(),
+            Ok(Adapter::Atlas(cloud)) => cloud.database(session, id).await.into(),
             Err(fault) => unknown(fault),
         }
     }
 
     async fn databases_named(&self, session: &Session, name: &str) -> Reading<Vec<Database>> {
         match self.of(session) {
-            Ok(cloud) => cloud.databases_named(session, name).await.map(Some).into(),
+            Ok(Adapter::Astra(cloud)) => cloud.databases_named(session, name).await.map(Some).into(),
+            Ok(Adapter::Atlas(cloud)) => cloud.databases_named(session, name).await.map(Some).into(),
             Err(fault) => unknown(fault),
         }
     }
 
     async fn databases(&self, session: &Session) -> Reading<Vec<Database>> {
         match self.of(session) {
-            Ok(cloud) => cloud.databases(session).await.map(Some).into(),
+            Ok(Adapter::Astra(cloud)) => cloud.databases(session).await.map(Some).into(),
+            Ok(Adapter::Atlas(cloud)) => cloud.databases(session).await.map(Some).into(),
             Err(fault) => unknown(fault),
         }
     }
@@ -156,7 +197,10 @@ impl Upstream for Clouds {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<String, Fault> {
-        self.of(session)?.create_database(session, request, region).await
+        match self.of(session)? {
+            Adapter::Astra(cloud) => cloud.create_database(session, request, region).await,
+            Adapter::Atlas(cloud) => cloud.create_database(session, request, region).await,
+        }
     }
 
     async fn add_region(
@@ -166,14 +210,67 @@ impl Upstream for Clouds {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<(), Fault> {
-        self.of(session)?.add_region(session, id, request, region).await
+        match self.of(session)? {
+            Adapter::Astra(cloud) => cloud.add_region(session, id, request, region).await,
+            Adapter::Atlas(cloud) => cloud.add_region(session, id, request, region).await,
+        }
     }
 
     async fn remove_region(&self, session: &Session, id: &str, region: &Region) -> Result<(), Fault> {
-        self.of(session)?.remove_region(session, id, region).await
+        match self.of(session)? {
+            Adapter::Astra(cloud) => cloud.remove_region(session, id, region).await,
+            Adapter::Atlas(cloud) => cloud.remove_region(session, id, region).await,
+        }
     }
 
     async fn terminate_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
-        self.of(session)?.terminate_database(session, id).await
+        match self.of(session)? {
+            Adapter::Astra(cloud) => cloud.terminate_database(session, id).await,
+            Adapter::Atlas(cloud) => cloud.terminate_database(session, id).await,
+        }
+    }
+
+    async fn registration_by_role(&self, session: &Session) -> Reading<RegistrationSeen> {
+        match self.by_role(session) {
+            Ok(cloud) => cloud.registration(session).await.into(),
+            Err(fault) => unknown(fault),
+        }
+    }
+
+    async fn role_links(&self, session: &Session) -> Reading<Vec<RoleLink>> {
+        match self.by_role(session) {
+            Ok(cloud) => cloud.role_links(session).await.map(Some).into(),
+            Err(fault) => unknown(fault),
+        }
+    }
+
+    async fn create_role_link(&self, session: &Session) -> Result<RoleLink, Fault> {
+        self.by_role(session)?.create_role_link(session).await
+    }
+
+    async fn authorize_role_link(&self, session: &Session, link: &str, role: &str) -> Result<(), Fault> {
+        self.by_role(session)?.authorize_role_link(session, link, role).await
+    }
+
+    async fn register_by_role(
+        &self,
+        session: &Session,
+        region: &Region,
+        key: &KeyArn,
+        link: &str,
+    ) -> Result<(), Fault> {
+        self.by_role(session)?.register(session, region, key, link).await
+    }
+
+    async fn withdraw(&self, session: &Session) -> Result<(), Fault> {
+        self.by_role(session)?.withdraw(session).await
+    }
+
+    async fn remove_role_link(&self, session: &Session, link: &str) -> Result<(), Fault> {
+        self.by_role(session)?.remove_role_link(session, link).await
+    }
+
+    async fn encrypt_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
+        self.by_role(session)?.encrypt_database(session, id).await
     }
 }

@@ -240,7 +240,7 @@ fn details(step: &Step, plan: &Plan, desired: &Desired, settings: &Settings) -> 
 }
 
 fn requested(request: &DatabaseRequest) -> String {
-    let DatabaseRequest { name: _, tier, capacity_units, keyspace, database_type } = request;
+    let DatabaseRequest { name: _, tier, capacity_units, keyspace, database_type, cluster: _ } = request;
     let parts = [
         (!tier.is_empty()).then(|| format!("tier {tier}")),
         capacity_units.map(|units| format!("{units} capacity units")),

@@ -25,6 +25,7 @@ pub mod principal;
 pub mod reach;
 pub mod render;
 pub mod risk;
+pub mod role;
 pub mod statement;
 pub mod template;
 
