@@ -218,7 +218,7 @@ pub struct RegionReport {
     pub unprotected: Option<Unprotected>,
     /// The role as which the cloud uses the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<RoleReport>,
+    pub cloud_role: Option<RoleReport>,
     /// Its rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,

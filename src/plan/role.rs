@@ -124,7 +124,7 @@ pub(super) fn plan_region(
     }
     let way = Way { desired, region, facts, seen, memory, role: &wish.arn };
     let link = seen.role.link_of(&wish.arn).or_else(|| seen.role.link(memory.link.as_deref()?)).cloned();
-    draft.report(region).role = Some(RoleReport { arn: wish.arn.clone(), link });
+    draft.report(region).cloud_role = Some(RoleReport { arn: wish.arn.clone(), link });
     if seen.role.links.present().is_none() {
         registration::not_seen(draft, region, &seen.role.links);
         return;

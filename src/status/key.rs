@@ -238,7 +238,7 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
         registered,
         registered_at,
         unprotected,
-        role,
+        cloud_role,
         rotation,
         deletion_at,
         surplus: _,
@@ -268,7 +268,7 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
         entry.key_state = Some(state.clone());
         entry.deletion_date = deletion_at.map(time);
     }
-    if let Some(role) = role {
+    if let Some(role) = cloud_role {
         show_role(entry.cloud_role.get_or_insert_default(), role);
     }
     if let Some(rotation) = rotation {
