@@ -94,7 +94,10 @@ impl Kind {
 /// The sites of a life in process: all but the lease, and those of multi-Region keys, which no life here has: they are
 /// visited on the real process (`tests/cluster/multi_region.rs`).
 pub fn sites() -> impl Iterator<Item = Site> {
-    Site::ALL.iter().copied().filter(|site| ![Site::Lease, Site::ReplicateKey].contains(site))
+    // A life here is one on Astra, which has nothing to do with roles of the customer's, nor with existing databases.
+    let elsewhere =
+        |site: &Site| matches!(site, Site::Lease | Site::ReplicateKey | Site::Role(_) | Site::EncryptDatabase);
+    Site::ALL.iter().copied().filter(move |site| !elsewhere(site))
 }
 
 /// The call that a site makes to a cloud; none for what it writes into Kubernetes.
@@ -124,7 +127,10 @@ pub fn operation(site: Site) -> Option<&'static str> {
         | Site::RecordDeployIntent
         | Site::RecordDatabase
         | Site::WriteStatus
-        | Site::PublishEvent => return None,
+        | Site::PublishEvent
+        // No life here has these.
+        | Site::EncryptDatabase
+        | Site::Role(_) => return None,
     })
 }
 
