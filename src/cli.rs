@@ -81,6 +81,10 @@ pub struct Run {
     #[arg(long, env = "CMK_ASTRA_ENDPOINT", default_value = "https://api.astra.datastax.com")]
     pub astra_endpoint: String,
 
+    /// Base of Atlas's Administration API and of its token endpoint, without `/api`.
+    #[arg(long, env = "CMK_ATLAS_ENDPOINT", default_value = "https://cloud.mongodb.com")]
+    pub atlas_endpoint: String,
+
     /// Base URL of `SingleStore`'s Management API.
     #[arg(long, env = "CMK_SINGLESTORE_ENDPOINT", default_value = "https://api.singlestore.com")]
     pub singlestore_endpoint: String,
@@ -259,6 +263,10 @@ pub struct Plan {
     /// As in `run`.
     #[arg(long, env = "CMK_ASTRA_ENDPOINT", default_value = "https://api.astra.datastax.com")]
     pub astra_endpoint: String,
+
+    /// As in `run`.
+    #[arg(long, env = "CMK_ATLAS_ENDPOINT", default_value = "https://cloud.mongodb.com")]
+    pub atlas_endpoint: String,
 
     /// As in `run`.
     #[arg(long, env = "CMK_SINGLESTORE_ENDPOINT", default_value = "https://api.singlestore.com")]

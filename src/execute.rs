@@ -18,6 +18,7 @@ use crate::domain::reading::Reading;
 use crate::observe::{Credentials, place};
 use crate::plan::check::Checked;
 use crate::plan::policy_hash;
+use crate::plan::role_step::{LinkRef, RoleStep};
 use crate::plan::step::{DatabaseRef, KeyRef, Site, Step};
 use crate::ports::{Authority, Cause, Fault, FaultClass, KeyService, Ledger, Record, Session, Upstream};
 
@@ -39,6 +40,8 @@ pub struct Outcome {
     pub failed: Vec<(Step, Fault)>,
     /// The keys that were created.
     pub keys: BTreeMap<Region, KeyArn>,
+    /// The links that were made.
+    pub links: BTreeMap<Region, String>,
     /// The database that was created.
     pub database: Option<String>,
     /// Whether nothing more may be done in this pass, not even a status write.
@@ -179,6 +182,29 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
                 self.still_valid(step, *not_after)?;
                 self.upstream.add_region(self.session(step)?, database, request, region).await
             }
+            Step::EncryptDatabase { region: _, database, not_after } => {
+                self.still_valid(step, *not_after)?;
+                self.upstream.encrypt_database(self.session(step)?, database).await
+            }
+            Step::Role(role) => self.perform_role(step, role, outcome).await,
+            Step::MarkDeletion { .. }
+            | Step::ScheduleDeletion { .. }
+            | Step::CancelDeletion { .. }
+            | Step::EnableKey { .. } => self.perform_end(desired, step).await,
+            Step::RemoveRegion { region, database, not_after } => {
+                self.still_valid(step, *not_after)?;
+                self.upstream.remove_region(self.session(step)?, database, region).await
+            }
+            Step::TerminateDatabase { database, not_after } => {
+                self.still_valid(step, *not_after)?;
+                self.upstream.terminate_database(self.session(step)?, database).await
+            }
+        }
+    }
+
+    /// The end of a key, and its way back.
+    async fn perform_end(&self, desired: &Desired, step: &Step) -> Result<(), Fault> {
+        match step {
             Step::MarkDeletion { region, key, by, not_after } => {
                 self.still_valid(step, *not_after)?;
                 let tags = BTreeMap::from([(tag::DELETION_BY.to_owned(), by.clone())]);
@@ -194,14 +220,7 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
             Step::EnableKey { region, key } => {
                 self.keys.enable(&place(desired, key_of(desired, step)?, region), key).await
             }
-            Step::RemoveRegion { region, database, not_after } => {
-                self.still_valid(step, *not_after)?;
-                self.upstream.remove_region(self.session(step)?, database, region).await
-            }
-            Step::TerminateDatabase { database, not_after } => {
-                self.still_valid(step, *not_after)?;
-                self.upstream.terminate_database(self.session(step)?, database).await
-            }
+            _ => Err(broken(step, "it ends no key")),
         }
     }
 
@@ -216,6 +235,37 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
     ) -> Result<KeyArn, Fault> {
         let place = place(desired, key_of(desired, step)?, primary.region());
         self.keys.replicate_key(&place, primary, region, key).await
+    }
+
+    async fn perform_role(&mut self, step: &Step, role: &RoleStep, outcome: &mut Outcome) -> Result<(), Fault> {
+        match role {
+            RoleStep::RecordIntent { region, started_at } => {
+                self.ledger.record(&Record::RoleLinkIntent(region.clone(), *started_at)).await
+            }
+            RoleStep::Create { region, not_after } => {
+                self.still_valid(step, *not_after)?;
+                let link = self.upstream.create_role_link(self.session(step)?).await?;
+                outcome.links.insert(region.clone(), link.id);
+                Ok(())
+            }
+            RoleStep::Record { region, link } => {
+                let id = match link {
+                    LinkRef::Id(id) => id.clone(),
+                    LinkRef::CreatedInThisPass => {
+                        let made = outcome.links.get(region).cloned();
+                        made.ok_or_else(|| broken(step, "nothing was created in this pass"))?
+                    }
+                };
+                self.ledger.record(&Record::RoleLink(region.clone(), id)).await
+            }
+            RoleStep::Authorize { region: _, link, role } => {
+                self.upstream.authorize_role_link(self.session(step)?, link, role).await
+            }
+            RoleStep::Register { region, key, link, replaces: _, not_after } => {
+                self.still_valid(step, *not_after)?;
+                self.upstream.register_by_role(self.session(step)?, region, key, link).await
+            }
+        }
     }
 
     fn may_act(&self, step: &Step) -> Result<(), Fault> {
@@ -250,7 +300,8 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
 
     fn session(&self, step: &Step) -> Result<&Session, Fault> {
         let Credentials { seen: _, session, deploy } = self.credentials;
-        let session = if matches!(step, Step::Register { .. }) { session } else { deploy };
+        let of_key = matches!(step, Step::Register { .. } | Step::Role(_));
+        let session = if of_key { session } else { deploy };
         session.as_ref().ok_or_else(|| broken(step, "there is no session with the cloud"))
     }
 }

@@ -96,6 +96,7 @@ async fn operate(options: &Run) -> Result<ExitCode, Failure> {
 
     let mut cloud_options = upstream::Options::default();
     cloud_options.astra_endpoint.clone_from(&options.astra_endpoint);
+    cloud_options.atlas_endpoint.clone_from(&options.atlas_endpoint);
     cloud_options.singlestore_endpoint.clone_from(&options.singlestore_endpoint);
     cloud_options.timeout = hidden.write_timeout.to_duration();
     let clouds = upstream::Clouds::new(&cloud_options, Arc::clone(&clock), watch)?;
@@ -220,6 +221,7 @@ async fn look(options: &Plan, settings: Settings) -> Result<Live<aws::AwsKeys, u
     let keys = aws::AwsKeys::new(aws_options, Arc::clone(&clock), limits, Arc::clone(&watch));
     let mut cloud_options = upstream::Options::default();
     cloud_options.astra_endpoint.clone_from(&options.astra_endpoint);
+    cloud_options.atlas_endpoint.clone_from(&options.atlas_endpoint);
     cloud_options.singlestore_endpoint.clone_from(&options.singlestore_endpoint);
     let clouds = upstream::Clouds::new(&cloud_options, Arc::clone(&clock), watch)?;
     Ok(Live {

@@ -17,6 +17,7 @@ use crate::domain::observed::{
     BackupSeen, Candidate, CredentialsSeen, Database, DatabaseSeen, Depth, Observed, OtherKey, RegionSeen,
 };
 use crate::domain::reading::Reading;
+use crate::domain::role_link::RoleSeen;
 use crate::plan::Pass;
 use crate::ports::{KeyService, Place, Session, Upstream};
 
@@ -84,7 +85,14 @@ fn regions(desired: &Desired, memory: &Memory) -> Vec<Region> {
     match desired {
         Desired::Key(_) => regions.extend(memory.regions.keys().filter(|r| !declared.contains(r)).cloned()),
         Desired::Cluster(cluster) if cluster.object.deleting => regions.clear(),
-        Desired::Cluster(_) => {}
+        // Where the databases of all regions are under one key, that is the one to look at.
+        Desired::Cluster(_) => {
+            if let Some(key) = desired.key() {
+                regions = regions.iter().map(|region| key.home(region).clone()).collect();
+                let mut seen = BTreeSet::new();
+                regions.retain(|region| seen.insert(region.clone()));
+            }
+        }
     }
     regions
 }
@@ -133,19 +141,29 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         let cloud = async {
             match self.session {
                 Some(session) if self.depth == Depth::Everything => {
-                    let (principals, offer, registration) = join!(
+                    let (principals, offer, (registration, role)) = join!(
                         self.upstream.principals(session, region),
                         self.upstream.offer(session, region),
-                        self.upstream.registration(session, region),
+                        self.registration(session, region),
                     );
-                    RegionSeen { principals, offer, registration, ..RegionSeen::default() }
+                    RegionSeen { principals, offer, registration, role, ..RegionSeen::default() }
                 }
                 _ => RegionSeen::default(),
             }
         };
         let (aws, cloud) = join!(self.aws(region, memory), cloud);
-        let RegionSeen { principals, offer, registration, .. } = cloud;
-        RegionSeen { principals, offer, registration, ..aws }
+        let RegionSeen { principals, offer, registration, role, .. } = cloud;
+        RegionSeen { principals, offer, registration, role, ..aws }
+    }
+
+    /// The registration and, where the cloud uses the key as a role, what it says of that.
+    async fn registration(&self, session: &Session, region: &Region) -> (Reading<String>, RoleSeen) {
+        if !self.key.capabilities.through_role {
+            return (self.upstream.registration(session, region).await, RoleSeen::default());
+        }
+        let (links, registration) =
+            join!(self.upstream.role_links(session), self.upstream.registration_by_role(session));
+        (registration.clone().map(|seen| seen.key), RoleSeen { links, registration })
     }
 
     async fn aws(&self, region: &Region, memory: Option<&RegionMemory>) -> RegionSeen {

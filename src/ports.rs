@@ -17,6 +17,7 @@ use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer, Rotation};
 use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
+use crate::domain::role_link::{RegistrationSeen, RoleLink};
 
 /// Where a KMS call goes, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -213,6 +214,70 @@ pub trait Upstream: Send + Sync {
 
     /// Deletes a database with its data. A `Conflict` where it is going already, or cannot be changed now.
     fn terminate_database(&self, session: &Session, id: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// The registration, of a cloud that uses the key as a role in the customer's account and says more of it than the key.
+    fn registration_by_role(&self, session: &Session) -> impl Future<Output = Reading<RegistrationSeen>> + Send {
+        let _ = session;
+        async { Reading::NOT_LOOKED }
+    }
+
+    /// The cloud's records of such roles; an empty list is `Present`.
+    fn role_links(&self, session: &Session) -> impl Future<Output = Reading<Vec<RoleLink>>> + Send {
+        let _ = session;
+        async { Reading::NOT_LOOKED }
+    }
+
+    /// Has the cloud make another such record, unfinished. **Not idempotent and never retried inside.**
+    fn create_role_link(&self, session: &Session) -> impl Future<Output = Result<RoleLink, Fault>> + Send {
+        unsupported("make a record of a role", session)
+    }
+
+    /// Has the cloud assume a role there and then, and keep it in a record. Repeatable.
+    fn authorize_role_link(
+        &self,
+        session: &Session,
+        link: &str,
+        role: &str,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = (link, role);
+        unsupported("authorize a role", session)
+    }
+
+    /// Registers a key that the cloud uses through a record of a role. Repeatable, and replaces another key: only after
+    /// [`Upstream::registration_by_role`] said that there is none, or one that may be replaced.
+    fn register_by_role(
+        &self,
+        session: &Session,
+        region: &Region,
+        key: &KeyArn,
+        link: &str,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = (region, key, link);
+        unsupported("register a key by a role", session)
+    }
+
+    /// Takes the scope's key back. Refused by the cloud while a database is under it.
+    fn withdraw(&self, session: &Session) -> impl Future<Output = Result<(), Fault>> + Send {
+        unsupported("withdraw a registration", session)
+    }
+
+    /// Has the cloud forget a record of a role that nothing uses.
+    fn remove_role_link(&self, session: &Session, link: &str) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = link;
+        unsupported("forget a role", session)
+    }
+
+    /// Puts an existing database under the scope's key. Repeatable.
+    fn encrypt_database(&self, session: &Session, id: &str) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = id;
+        unsupported("encrypt a database", session)
+    }
+}
+
+/// That a cloud has no such call. The planner asks for none that a cloud's capabilities do not name.
+fn unsupported<T: Send>(operation: &str, session: &Session) -> impl Future<Output = Result<T, Fault>> + Send + use<T> {
+    let fault = Fault::new(FaultClass::Terminal, operation, session.scope.to_string(), "this cloud has no such call");
+    async { Err(fault) }
 }
 
 /// One thing to be remembered before the pass goes on.
@@ -224,6 +289,10 @@ pub enum Record {
     Key(Region, KeyArn),
     /// A key is about to be registered.
     RegistrationIntent(Region, Moment),
+    /// The cloud is about to be asked for a record of a role.
+    RoleLinkIntent(Region, Moment),
+    /// The cloud's id of that record.
+    RoleLink(Region, String),
     /// Something is about to be deployed.
     DeployIntent(DeployIntent),
     /// The database's id.

@@ -5,6 +5,8 @@
 mod adapters {
     mod astra;
     mod astra_faults;
+    #[cfg(feature = "sandbox")]
+    mod atlas;
     mod aws;
     mod aws_chain;
     mod aws_faults;

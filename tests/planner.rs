@@ -47,8 +47,8 @@ macro_rules! tables {
 
 tables! {
     create uncertain recorded attributes adopted policy registration credentials tags gate deploy reattach add_region encryption
-    multi_region unprotected deletion teardown removal restore glance paused verdict unsupported faults failed
-    singlestore
+    multi_region atlas atlas_clusters unprotected deletion teardown removal restore glance paused verdict unsupported faults
+    failed singlestore
 }
 
 #[test]

@@ -44,6 +44,7 @@ fn request() -> DatabaseRequest {
         keyspace: None,
         database_type: None,
         group: None,
+        cluster: None,
     }
 }
 

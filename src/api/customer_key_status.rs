@@ -146,6 +146,10 @@ pub struct KeyRegionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<RegistrationAttempt>,
 
+    /// The role as which the cloud uses the key, and the cloud's record of it. Only for clouds that use a role of yours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_role: Option<CloudRoleStatus>,
+
     /// Automatic rotation, as AWS reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationStatus>,
@@ -167,6 +171,39 @@ pub struct KeyRegionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768))]
     pub message: Option<String>,
+}
+
+/// The role of yours as which the cloud uses the key, and the cloud's record of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudRoleStatus {
+    /// ARN of the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 640))]
+    pub role_arn: Option<String>,
+
+    /// The cloud's id of its record of the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub id: Option<String>,
+
+    /// When the cloud was asked for that record, while it is not known whether it made one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<Time>,
+
+    /// ARN of the cloud's AWS account, which the role's trust policy has to name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 640))]
+    pub trusted_arn: Option<String>,
+
+    /// The external id that the role's trust policy has to demand of that account (sts:ExternalId).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub external_id: Option<String>,
+
+    /// Whether the cloud has assumed the role once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorized: Option<bool>,
 }
 
 /// What a key is in a multi-Region key.

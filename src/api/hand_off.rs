@@ -23,6 +23,7 @@ pub(super) fn request(spec: &SingleStoreDeployment) -> DatabaseRequest {
             copies: copies
                 .map(|copies| Copies { names: copies.database_names.clone(), automatic: copies.auto_replication }),
         }),
+        cluster: None,
     }
 }
 

@@ -39,7 +39,7 @@ pub use customer_key::{
     LabelRequirement, LabelSelector, ManagementPolicy, MultiRegion, NamespacesFrom, Rotation, SelectorOperator,
 };
 pub use customer_key_status::{
-    AwsStatus, CreationIntent, CustomerKeyStatus, DeletionStatus, KeyRegionStatus, MultiRegionRole,
+    AwsStatus, CloudRoleStatus, CreationIntent, CustomerKeyStatus, DeletionStatus, KeyRegionStatus, MultiRegionRole,
     RegistrationAttempt, RotationStatus, SurplusKey, UnprotectedDatabases, UsedBy,
 };
 pub use deployment::{

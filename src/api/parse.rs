@@ -9,18 +9,19 @@ use serde_json::{Value, json};
 use crate::domain::capabilities::{Capabilities, Cloud, Scope};
 use crate::domain::confirmation::tokens;
 use crate::domain::desired::{
-    Access, Afterlife, BackupKey, DatabaseRequest, Deployment as DesiredDeployment, DesiredCluster, DesiredKey,
-    DesiredRegion, LinkedKey, Object, PolicyWish, Rivals, User, WishedStatements,
+    Access, Afterlife, BackupKey, ClusterRequest, DatabaseRequest, Deployment as DesiredDeployment, DesiredCluster,
+    DesiredKey, DesiredRegion, LinkedKey, Object, PolicyWish, Rivals, User, WishedStatements,
 };
 use crate::domain::id::{Malformed, Name, Owner, Region};
 use crate::domain::reading::Reading;
+use crate::domain::role_link::RoleWish;
 
 use super::condition::moment;
 use super::hand_off;
 use super::{
-    ANNOTATION_CONFIRM_DELETION, ANNOTATION_PAUSED, ClusterDeletionPolicy, CustomerKey, CustomerKeyRef, Deployment,
-    Effect, EncryptedCluster, FINALIZER, ForeignStatements, KeyDeletionPolicy, ManagementPolicy, NamespacesFrom,
-    PolicySpec, SecretRef, SelectorOperator, Statement, Upstream,
+    ANNOTATION_CONFIRM_DELETION, ANNOTATION_PAUSED, AtlasDeployment, ClusterDeletionPolicy, CustomerKey,
+    CustomerKeyRef, Deployment, Effect, EncryptedCluster, FINALIZER, ForeignStatements, KeyDeletionPolicy,
+    ManagementPolicy, NamespacesFrom, PolicySpec, SecretRef, SelectorOperator, Statement, Upstream,
 };
 
 /// Why a spec that the schema let through means nothing.
@@ -72,7 +73,11 @@ pub fn customer_key(key: &CustomerKey, installation: &Name) -> Result<DesiredKey
         let key_arn = region.key_arn.as_ref().map(parse).transpose()?;
         regions.insert(name, DesiredRegion { key_arn, previous });
     }
-    let scope = scope(&spec.upstream)?;
+    let role = role(&spec.upstream, &owner, &access, regions.keys().next());
+    let mut scope = scope(&spec.upstream)?;
+    if let Some(role) = &role {
+        scope.principal_role.clone_from(&role.arn);
+    }
     let description = spec.key.description.clone();
     Ok(DesiredKey {
         description: description.unwrap_or_else(|| format!("CustomerKey {}/{}", object.namespace, object.name)),
@@ -90,6 +95,7 @@ pub fn customer_key(key: &CustomerKey, installation: &Name) -> Result<DesiredKey
             .transpose()?,
         policy: policy(&spec.policy)?,
         capabilities: Capabilities::of(scope.cloud),
+        role,
         scope,
         rivals: Rivals::default(),
         afterlife: match spec.deletion_policy {
@@ -108,6 +114,25 @@ fn leaving(key: &CustomerKey) -> BTreeSet<Region> {
     let shown = key.status.iter().flat_map(|status| &status.regions);
     let leaving = shown.filter(|r| r.deletion.as_ref().is_some_and(|d| d.confirmation_token.is_some()));
     leaving.filter_map(|r| r.name.parse().ok()).collect()
+}
+
+/// The role as which the cloud uses the key: one that is there, or one under the path that belongs to the namespace.
+fn role(upstream: &Upstream, owner: &Owner, access: &Access, region: Option<&Region>) -> Option<RoleWish> {
+    let atlas = upstream.atlas.as_ref()?;
+    let role = &atlas.role;
+    let restricts = || "restricts the key to the cloud's addresses (spec.upstream.atlas.restrictSourceIps)".to_owned();
+    let beyond = atlas.restrict_source_ips.then(restricts);
+    if let Some(arn) = &role.arn {
+        return Some(RoleWish { arn: arn.clone(), may_replace_credentials: atlas.switch_from_credentials, beyond });
+    }
+    let makes = || Some("makes IAM roles (spec.upstream.atlas.role.create)".to_owned());
+    let beyond = beyond.or_else(makes);
+    let name = &role.create.as_ref()?.name;
+    let Owner { installation, namespace, .. } = owner;
+    let partition = region.map_or("aws", |region| region.partition());
+    let path = format!("/cmk-operator/{installation}/{namespace}/");
+    let arn = format!("arn:{partition}:iam::{}:role{path}{name}", access.account);
+    Some(RoleWish { arn, may_replace_credentials: atlas.switch_from_credentials, beyond })
 }
 
 /// The cloud and the scope in it that a key is for.
@@ -273,7 +298,7 @@ pub fn encrypted_cluster(cluster: &EncryptedCluster, key: Reading<LinkedKey>) ->
     };
     let (namespace, name) = key_ref(cluster);
     let deployment = match &spec.deployment {
-        Some(spec) => deployment(spec, key.present())?,
+        Some(spec) => deployment(spec, key.present(), &regions)?,
         None => None,
     };
     Ok(DesiredCluster {
@@ -292,7 +317,31 @@ pub fn encrypted_cluster(cluster: &EncryptedCluster, key: Reading<LinkedKey>) ->
     })
 }
 
-fn deployment(deployment: &Deployment, key: Option<&LinkedKey>) -> Result<Option<DesiredDeployment>, Invalid> {
+/// A cluster of Atlas in all regions of the object.
+fn atlas_cluster(atlas: &AtlasDeployment, regions: &[Region]) -> DatabaseRequest {
+    let nodes = atlas.electable_nodes.iter().filter_map(|n| Some((n.region.parse().ok()?, n.count))).collect();
+    DatabaseRequest {
+        name: atlas.name.clone(),
+        tier: atlas.instance_size.clone().unwrap_or_default(),
+        capacity_units: None,
+        keyspace: None,
+        database_type: None,
+        group: None,
+        cluster: Some(ClusterRequest {
+            regions: regions.to_vec(),
+            nodes,
+            version: atlas.mongo_db_major_version.clone(),
+            disk_gb: atlas.disk_size_gb,
+            backup: atlas.backup_enabled,
+        }),
+    }
+}
+
+fn deployment(
+    deployment: &Deployment,
+    key: Option<&LinkedKey>,
+    regions: &[Region],
+) -> Result<Option<DesiredDeployment>, Invalid> {
     let Deployment { astra, atlas, single_store } = deployment;
     let scope = |cloud| {
         key.map(|linked| linked.key.scope.clone()).filter(|scope| scope.cloud == cloud).unwrap_or(Scope {
@@ -301,14 +350,6 @@ fn deployment(deployment: &Deployment, key: Option<&LinkedKey>) -> Result<Option
             database_type: String::new(),
             principal_role: String::new(),
         })
-    };
-    let plain = |name: &str| DatabaseRequest {
-        name: name.to_owned(),
-        tier: String::new(),
-        capacity_units: None,
-        keyspace: None,
-        database_type: None,
-        group: None,
     };
     let (mut by_hand, mut attested) = (false, None);
     let (cloud, bound_id, request) = if let Some(astra) = astra {
@@ -319,10 +360,11 @@ fn deployment(deployment: &Deployment, key: Option<&LinkedKey>) -> Result<Option
             keyspace: astra.keyspace.clone(),
             database_type: astra.database_type.map(|_| "vector".to_owned()),
             group: None,
+            cluster: None,
         };
         (Cloud::Astra, astra.database_id.clone(), request)
     } else if let Some(atlas) = atlas {
-        (Cloud::Atlas, None, plain(&atlas.name))
+        (Cloud::Atlas, None, atlas_cluster(atlas, regions))
     } else if let Some(single_store) = single_store {
         by_hand = hand_off::by_hand(single_store);
         attested = single_store.attested.as_ref().map(hand_off::attested).transpose()?;
@@ -330,6 +372,7 @@ fn deployment(deployment: &Deployment, key: Option<&LinkedKey>) -> Result<Option
     } else {
         return Ok(None);
     };
+    let adopts = atlas.as_ref().is_some_and(|atlas| atlas.existing.is_some());
     let (scope, capabilities) = (scope(cloud), Capabilities::of(cloud));
-    Ok(Some(DesiredDeployment { scope, capabilities, bound_id, request, by_hand, attested }))
+    Ok(Some(DesiredDeployment { scope, capabilities, bound_id, adopts, request, by_hand, attested }))
 }

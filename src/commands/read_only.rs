@@ -19,6 +19,7 @@ use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer, Rotation};
 use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
+use crate::domain::role_link::{RegistrationSeen, RoleLink};
 use crate::ports::{Fault, FaultClass, KeyService, Place, Session, Upstream};
 
 /// A port of which only the reads go through.
@@ -156,6 +157,38 @@ impl<P: Upstream> Upstream for ReadOnly<P> {
 
     async fn terminate_database(&self, _: &Session, id: &str) -> Result<(), Fault> {
         refused("delete a database", id)
+    }
+
+    async fn registration_by_role(&self, session: &Session) -> Reading<RegistrationSeen> {
+        self.0.registration_by_role(session).await
+    }
+
+    async fn role_links(&self, session: &Session) -> Reading<Vec<RoleLink>> {
+        self.0.role_links(session).await
+    }
+
+    async fn create_role_link(&self, session: &Session) -> Result<RoleLink, Fault> {
+        refused("make a record of a role", &session.scope.id)
+    }
+
+    async fn authorize_role_link(&self, _: &Session, link: &str, _: &str) -> Result<(), Fault> {
+        refused("authorize a role", link)
+    }
+
+    async fn register_by_role(&self, _: &Session, region: &Region, _: &KeyArn, _: &str) -> Result<(), Fault> {
+        refused("register a key", region.as_str())
+    }
+
+    async fn withdraw(&self, session: &Session) -> Result<(), Fault> {
+        refused("withdraw a registration", &session.scope.id)
+    }
+
+    async fn remove_role_link(&self, _: &Session, link: &str) -> Result<(), Fault> {
+        refused("forget a role", link)
+    }
+
+    async fn encrypt_database(&self, _: &Session, id: &str) -> Result<(), Fault> {
+        refused("encrypt a database", id)
     }
 }
 

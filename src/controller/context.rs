@@ -148,6 +148,7 @@ pub struct Note {
     recent: BTreeMap<u64, Moment>,
     policy_writes: BTreeMap<Region, Vec<PolicyWrite>>,
     unknown_principals: BTreeMap<Region, Moment>,
+    refused_roles: BTreeMap<Region, Moment>,
     looked: LastLooks,
     /// The look that is due next, and when.
     due: Option<(Moment, Depth)>,
@@ -195,6 +196,7 @@ impl Note {
         memory.recent.clone_from(&self.recent);
         memory.policy_writes.clone_from(&self.policy_writes);
         memory.unknown_principals.clone_from(&self.unknown_principals);
+        memory.refused_roles.clone_from(&self.refused_roles);
         memory.looked = self.looked;
     }
 
@@ -248,7 +250,17 @@ impl Note {
             plan.findings.iter().any(|f| f.reason == Reason::PoliciesHold && f.region.as_ref() == Some(region))
         };
         self.unknown_principals.retain(|region, _| !written(region) && !holds(region));
+        let went = |region: &Region| {
+            outcome
+                .done
+                .iter()
+                .any(|step| matches!(step, Step::Role(_)) && step.is_outside() && step.region() == Some(region))
+        };
+        self.refused_roles.retain(|region, _| !went(region));
         for (step, fault) in &outcome.failed {
+            if let (Step::Role(step), Cause::CloudRole) = (step, fault.cause) {
+                self.refused_roles.entry(step.region().clone()).or_insert(now);
+            }
             if let (Step::PutPolicy { region, .. }, Cause::Principal) = (step, fault.cause) {
                 self.unknown_principals.entry(region.clone()).or_insert(now);
             }

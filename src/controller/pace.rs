@@ -67,7 +67,9 @@ pub fn failed(note: &mut Note, now: Moment, class: FaultClass, retry_after: Opti
 
 /// The class of a fault as pauses are chosen by it: what the plan has given up to come by itself waits for a human.
 fn lasting(plan: &Plan, step: &Step, fault: &Fault) -> FaultClass {
-    let given_up = |f: &Finding| f.reason == Reason::PrincipalMissing && f.region.as_ref() == step.region();
+    let given_up = |f: &Finding| {
+        matches!(f.reason, Reason::PrincipalMissing | Reason::CloudRoleRefused) && f.region.as_ref() == step.region()
+    };
     if fault.class == FaultClass::Settling && plan.findings.iter().any(given_up) {
         return FaultClass::Refused;
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::controller::context::ObjectName;
-use crate::domain::capabilities::Scope;
+use crate::domain::capabilities::{Capabilities, Scope};
 use crate::domain::desired::{DesiredKey, Rivals};
 use crate::domain::id::Region;
 use crate::domain::moment::Moment;
@@ -39,7 +39,8 @@ impl Claim {
     fn wants(&self, scope: &Scope, region: &Region) -> bool {
         let Scope { cloud, id, database_type, principal_role: _ } = scope;
         self.what.as_ref().is_some_and(|(own, regions)| {
-            own.cloud == *cloud && own.id == *id && own.database_type == *database_type && regions.contains(region)
+            let here = regions.contains(region) || Capabilities::of(*cloud).one_key;
+            own.cloud == *cloud && own.id == *id && own.database_type == *database_type && here
         })
     }
 }

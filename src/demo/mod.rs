@@ -194,6 +194,7 @@ fn operator(kubeconfig: &Path, clouds: &Running, log: &Path) -> Result<Child> {
         .args(["run", "--installation", "demo", "--http-address", "127.0.0.1:0"])
         .args(["--gate-spacing", GATE_SPACING, "--poll", "500ms"])
         .args(["--astra-endpoint", &clouds.addresses.astra])
+        .args(["--atlas-endpoint", &clouds.addresses.atlas])
         .args(["--singlestore-endpoint", &clouds.addresses.singlestore])
         .env("KUBECONFIG", kubeconfig)
         .env("AWS_ENDPOINT_URL", &clouds.addresses.aws)

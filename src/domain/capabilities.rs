@@ -123,6 +123,10 @@ pub struct Capabilities {
     /// nothing.
     #[serde(default)]
     pub portal: Option<Portal>,
+    /// Whether the cloud uses the key as a role in the customer's own account, which it has to be told of.
+    pub through_role: bool,
+    /// Whether a scope has one key, in one region, for its databases in every region.
+    pub one_key: bool,
 }
 
 impl Capabilities {
@@ -143,6 +147,8 @@ impl Capabilities {
             proof,
             adds_regions: false,
             portal: None,
+            through_role: false,
+            one_key: false,
         }
     }
 
@@ -161,13 +167,39 @@ impl Capabilities {
                 proof: Proof::ByOrder,
                 adds_regions: true,
                 portal: None,
+                through_role: false,
+                one_key: false,
             },
-            Cloud::Atlas => Self::unsupported(Proof::Reported),
+            Cloud::Atlas => Self {
+                supported: true,
+                registration: Registration::PerRegion,
+                // A key is set by PATCH, and set again (<https://www.mongodb.com/docs/atlas/security-aws-kms/>).
+                registration_is_final: false,
+                principals_from_cloud: true,
+                says_usable: true,
+                needs: atlas_needs(),
+                proof: Proof::Reported,
+                adds_regions: false,
+                portal: None,
+                through_role: true,
+                one_key: true,
+            },
             Cloud::SingleStore => {
                 Self { supported: true, portal: Some(Portal::singlestore()), ..Self::unsupported(Proof::Attested) }
             }
         }
     }
+}
+
+/// What the customer's role needs on the key. The guide names the first three
+/// (<https://www.mongodb.com/docs/atlas/security-aws-kms/>), the vendor's own Terraform module gives the fourth as well.
+fn atlas_needs() -> Vec<Need> {
+    let actions = ["Encrypt", "Decrypt", "DescribeKey", "GenerateDataKey*"];
+    vec![Need {
+        label: "use".to_owned(),
+        actions: actions.iter().map(|name| format!("kms:{name}")).collect(),
+        for_aws_resources_only: false,
+    }]
 }
 
 /// The statements that the vendor's guide demands beside the account root's

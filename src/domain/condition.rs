@@ -217,6 +217,8 @@ reasons! {
     RegisteredAndRead Fine Nobody "Every region's key is registered and was read back.";
     Registering Working Nobody "A key is being registered.";
     RegistrationUncertain Working Nobody "The outcome of an earlier registration is not known; the operator reads until it is.";
+    LinkingRole Working Nobody "The cloud is being told of the role as which it uses the key.";
+    CloudRoleRefused Stuck AwsAdministrator "The cloud has been unable for minutes to use the key as the role: what the role trusts, or what it may do, is not enough.";
     RegistrationWaits Working Nobody "Registration waits for the key and its policy.";
     RegistrationConflict Stuck CloudAdministrator "Another key is registered where this one should be; it is never overwritten.";
     RegistrationSlotTaken Stuck Author "An older object claims the same registration.";
@@ -265,6 +267,7 @@ reasons! {
     Attested Fine Nobody "Somebody confirmed that the cloud's portal shows the database under exactly this key; the cloud has no call that says it.";
     NotDeployedYet Fine Nobody "There is nothing deployed yet that could be encrypted.";
     AwaitingAttestation Awaiting CloudAdministrator "Somebody has to confirm what the cloud's portal shows.";
+    NotEncrypted Stuck CloudAdministrator "The cloud itself reports that the database is not encrypted with the key.";
     ExistingDatabaseUnverified Fine Nobody "The database existed before it was bound; whether it is encrypted with this key is not known.";
     ExistingDatabaseNotEncrypted Stuck CloudAdministrator "The database is older than the key's registration, so it is not encrypted with it.";
 

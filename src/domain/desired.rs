@@ -10,6 +10,7 @@ use super::moment::Moment;
 use super::policy::{KeyAccount, Ownership};
 use super::portal::{Attested, GroupRequest};
 use super::reading::Reading;
+use super::role_link::RoleWish;
 
 /// What one object declares.
 #[expect(clippy::large_enum_variant, reason = "one value a pass, never in a collection")]
@@ -43,7 +44,7 @@ impl Desired {
         match self {
             Self::Key(key) => key.afterlife,
             // What was not made by us is never ours to delete.
-            Self::Cluster(cluster) if cluster.deployment.as_ref().is_some_and(|d| d.bound_id.is_some()) => {
+            Self::Cluster(cluster) if cluster.deployment.as_ref().is_some_and(|d| d.bound_id.is_some() || d.adopts) => {
                 Afterlife::Retain
             }
             Self::Cluster(cluster) => cluster.afterlife,
@@ -152,6 +153,9 @@ pub struct DesiredKey {
     /// What the policy has to hold beside what the cloud needs.
     #[serde(default)]
     pub policy: PolicyWish,
+    /// The role of the customer's as which the cloud uses the key, where it does so.
+    #[serde(default)]
+    pub role: Option<RoleWish>,
     /// Where the key is registered.
     pub scope: Scope,
     /// What that cloud can do.
@@ -181,6 +185,14 @@ impl DesiredKey {
     /// The account of the key, in the partition of a region.
     pub fn account_in(&self, region: &Region) -> KeyAccount {
         KeyAccount::new(region.partition(), self.access.account.as_str())
+    }
+
+    /// The region of the key that databases of a region are under.
+    pub fn home<'k>(&'k self, region: &'k Region) -> &'k Region {
+        if !self.capabilities.one_key || self.regions.contains_key(region) {
+            return region;
+        }
+        self.regions.keys().next().unwrap_or(region)
     }
 }
 
@@ -338,6 +350,9 @@ pub struct Deployment {
     /// An existing database to bind.
     #[serde(default)]
     pub bound_id: Option<String>,
+    /// Whether an existing database of the declared name is bound.
+    #[serde(default)]
+    pub adopts: bool,
     /// What to create.
     pub request: DatabaseRequest,
     /// Whether a human makes it, in the cloud's portal.
@@ -368,6 +383,28 @@ pub struct DatabaseRequest {
     /// What else a cloud with a [`Portal`](super::portal::Portal) is asked for.
     #[serde(default)]
     pub group: Option<GroupRequest>,
+    /// What is said of a cluster that is created in all its regions at once.
+    #[serde(default)]
+    pub cluster: Option<ClusterRequest>,
+}
+
+/// A cluster that is created in all its regions at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClusterRequest {
+    /// Its regions.
+    pub regions: Vec<Region>,
+    /// The nodes that can be elected, where another number is declared than the usual one.
+    #[serde(default)]
+    pub nodes: BTreeMap<Region, i32>,
+    /// The version of the database.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// The size of each node's disk in GiB.
+    #[serde(default)]
+    pub disk_gb: Option<i32>,
+    /// Whether the cloud backs it up.
+    #[serde(default)]
+    pub backup: bool,
 }
 
 /// A key to be created.

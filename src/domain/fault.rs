@@ -61,6 +61,10 @@ pub enum Cause {
     Role,
     /// A role could be assumed without our External ID.
     OpenRole,
+    /// The cloud cannot assume, or use the key as, the role in the customer's account.
+    CloudRole,
+    /// The credentials are good, and not for the declared organization or project.
+    Scope,
     /// A quota of the account is reached.
     Quota,
     /// A principal in a policy does not exist, or not everywhere yet.

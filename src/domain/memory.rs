@@ -54,6 +54,9 @@ pub struct Memory {
     /// durable.
     #[serde(default)]
     pub unknown_principals: BTreeMap<Region, Moment>,
+    /// Since when the cloud has told this process that it cannot use the key of a region as the role. Not durable.
+    #[serde(default)]
+    pub refused_roles: BTreeMap<Region, Moment>,
 }
 
 /// One write of a key policy.
@@ -86,6 +89,12 @@ pub struct RegionMemory {
     /// The databases that status shows as older than the registration; absent: never counted.
     #[serde(default)]
     pub unprotected: Option<Unprotected>,
+    /// An attempt to have the cloud make a record of the role, whose outcome is not known.
+    #[serde(default)]
+    pub linking: Option<Moment>,
+    /// The cloud's id of the record that was made for this object.
+    #[serde(default)]
+    pub link: Option<String>,
     /// The state of the key that status shows.
     #[serde(default)]
     pub key_state: Option<String>,

@@ -15,3 +15,4 @@ pub mod observed;
 pub mod policy;
 pub mod portal;
 pub mod reading;
+pub mod role_link;

@@ -10,6 +10,7 @@ use super::id::{KeyArn, Region};
 use super::moment::Moment;
 use super::portal::Replica;
 use super::reading::Reading;
+use super::role_link::RoleSeen;
 
 /// How much a pass looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -140,6 +141,9 @@ pub struct RegionSeen {
     /// The key that is registered.
     #[serde(default)]
     pub registration: Reading<String>,
+    /// The role as which the cloud uses the key, where it does so.
+    #[serde(default)]
+    pub role: RoleSeen,
     /// The candidates that are neither under the alias nor of the ARN, looked at only when a human has confirmed the end
     /// of something, or the object goes.
     #[serde(default)]
@@ -326,6 +330,20 @@ pub struct Database {
     /// Where clients connect.
     #[serde(default)]
     pub endpoints: Vec<String>,
+    /// Whether the customer's key is on it, where the cloud says so.
+    #[serde(default)]
+    pub encryption: Option<Encryption>,
+}
+
+/// What a cloud says of a database's encryption with the customer's key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Encryption {
+    /// It is on.
+    On,
+    /// It is off, and can be turned on.
+    Off,
+    /// It is off, and why it cannot be turned on.
+    Impossible(String),
 }
 
 /// The state of a database, or of one of its regions, in the vocabulary that the planner needs.
@@ -397,6 +415,7 @@ impl RegionSeen {
             principals,
             offer,
             registration,
+            role,
             others,
         } = self;
         let others = others.values().flat_map(|other| [other.facts.fault(), other.tags.fault()]);
@@ -410,6 +429,8 @@ impl RegionSeen {
             principals.fault(),
             offer.fault(),
             registration.fault(),
+            role.links.fault(),
+            role.registration.fault(),
         ]
         .into_iter()
         .chain(others)

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::domain::capabilities::{Need, Registration};
 use crate::domain::desired::{Afterlife, Desired, DesiredKey};
 use crate::domain::id::{KeyArn, Region, tag};
-use crate::domain::memory::{Memory, Subject};
+use crate::domain::memory::Memory;
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, KeyFacts, KeyState, Observed, RegionSeen};
 use crate::domain::policy::canonical::canonical_set;
@@ -60,12 +60,12 @@ pub fn check(
     Ok(Checked(plan))
 }
 
-struct Scene<'a> {
-    desired: &'a Desired,
-    observed: &'a Observed,
-    memory: &'a Memory,
-    pass: &'a Pass,
-    plan: &'a Plan,
+pub(super) struct Scene<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) observed: &'a Observed,
+    pub(super) memory: &'a Memory,
+    pub(super) pass: &'a Pass,
+    pub(super) plan: &'a Plan,
 }
 
 pub(super) type Rule = Result<(), &'static str>;
@@ -103,13 +103,14 @@ impl Scene<'_> {
             | Step::UpdateDescription { region, key, .. }
             | Step::Tag { region, key, .. } => self.is_the_key(region, key),
             Step::Register { region, key, not_after } => self.may_register(region, key, *not_after, before),
-            Step::CreateDatabase { region, not_after, .. } => {
+            Step::CreateDatabase { region, not_after, request } => {
                 require(self.memory.database.is_none(), "a database is created only when none is recorded")?;
                 require(
                     matches!(&self.observed.database.named, Reading::Present(all) if all.is_empty())
                         || self.observed.database.named.is_absent(),
                     "a database is created only after a complete list showed none of its name",
                 )?;
+                self.deployable_at_once(request, *not_after)?;
                 self.deployable(region, *not_after, before)
             }
             Step::RecordDatabase { database: DatabaseRef::Id(id), .. } => {
@@ -136,6 +137,8 @@ impl Scene<'_> {
                 )?;
                 self.deployable(region, *not_after, before)
             }
+            Step::EncryptDatabase { database, not_after, .. } => self.may_encrypt(database, *not_after),
+            Step::Role(step) => self.role_step(step, before),
             Step::RemoveFinalizer => self.may_go(),
             Step::CancelDeletion { region, key } => self.may_restore(region, key, KeyState::PendingDeletion),
             Step::EnableKey { region, key } => {
@@ -213,7 +216,7 @@ impl Scene<'_> {
         )
     }
 
-    fn key(&self) -> Result<&DesiredKey, &'static str> {
+    pub(super) fn key(&self) -> Result<&DesiredKey, &'static str> {
         self.desired.key().ok_or("nothing outside without a key object")
     }
 
@@ -290,7 +293,7 @@ impl Scene<'_> {
     }
 
     /// The policy, as this pass saw it, gives the cloud what it needs.
-    fn policy_holds(&self, region: &Region) -> Rule {
+    pub(super) fn policy_holds(&self, region: &Region) -> Rule {
         const RULE: &str = "nothing is registered or deployed unless the policy was seen to hold what the cloud needs";
         let key = self.key()?;
         if !key.capabilities.principals_from_cloud {
@@ -304,27 +307,20 @@ impl Scene<'_> {
         require(key.capabilities.needs.iter().all(held), RULE)
     }
 
-    fn in_scope(&self) -> Rule {
+    pub(super) fn in_scope(&self) -> Rule {
         entrusted_check::in_scope(self.observed, self.key()?)
     }
 
-    fn in_time(&self, not_after: Moment, look: Moment) -> Rule {
+    pub(super) fn in_time(&self, not_after: Moment, look: Moment) -> Rule {
         require(not_after <= look + self.pass.settings.look_valid, "nothing is created on a look that is too old")
     }
 
     /// An attempt that began then can have no effect any more that a look does not show.
-    fn settled(&self, started_at: Option<Moment>, settle: Span) -> Rule {
+    pub(super) fn settled(&self, started_at: Option<Moment>, settle: Span) -> Rule {
         require(
             started_at.is_none_or(|at| self.pass.now.since(at) >= settle),
             "an attempt whose outcome is not known is waited for before another",
         )
-    }
-
-    fn looked_enough(&self, region: &Region) -> bool {
-        self.plan
-            .looks
-            .get(&Subject::Key(region.clone()))
-            .is_some_and(|looks| looks.count >= self.pass.settings.gate_looks)
     }
 
     /// The object may go, and be forgotten.
@@ -344,7 +340,7 @@ impl Scene<'_> {
     }
 
     /// The ARN belongs to the declared region and account.
-    fn is_in_place(&self, region: &Region, arn: &KeyArn) -> Rule {
+    pub(super) fn is_in_place(&self, region: &Region, arn: &KeyArn) -> Rule {
         let key = self.key()?;
         require(
             arn.region() == region && arn.account() == &key.access.account,
@@ -353,7 +349,7 @@ impl Scene<'_> {
     }
 
     /// The ARN is that of the recorded or adopted key.
-    fn is_the_key(&self, region: &Region, arn: &KeyArn) -> Rule {
+    pub(super) fn is_the_key(&self, region: &Region, arn: &KeyArn) -> Rule {
         self.is_in_place(region, arn)?;
         let adopted = self.key()?.regions.get(region).and_then(|wish| wish.key_arn.as_ref());
         let recorded = self.memory.regions.get(region).and_then(|r| r.key.as_ref());
@@ -362,7 +358,7 @@ impl Scene<'_> {
     }
 
     /// The tags of the region's key, as this pass saw them, let it be written to.
-    fn may_write_to(&self, region: &Region) -> Rule {
+    pub(super) fn may_write_to(&self, region: &Region) -> Rule {
         let adopted = self.key()?.regions.get(region).and_then(|wish| wish.key_arn.as_ref());
         let tags = self.observed.regions.get(region).and_then(|seen| seen.tags.present());
         let tags = tags.filter(|tags| !tags.contains_key(tag::HOLD));
@@ -377,38 +373,6 @@ impl Scene<'_> {
         require(ours, "a key is written to only with its owner's consent, or with our tags")?;
         let elsewhere = self.pass.settings.is_held_elsewhere(tags.get(tag::HOLDER));
         require(adopted.is_some() || !elsewhere, "a key that another cluster holds is not written to")
-    }
-
-    /// The key is the one that the cluster's primary region is under, and the database the one that the cluster created.
-    fn may_note(&self, region: &Region, arn: &KeyArn, tag: &str, database: &str) -> Rule {
-        let Desired::Cluster(cluster) = self.desired else { return Err("only a cluster notes a database") };
-        let key = self.key()?;
-        self.is_in_place(region, arn)?;
-        require(
-            *region == cluster.primary && tag == cluster.object.database_tag(),
-            "a cluster notes its database on the key of its primary region, under its own name",
-        )?;
-        require(
-            cluster.deployment.as_ref().is_some_and(|d| d.bound_id.is_none())
-                && self.memory.database.as_deref() == Some(database),
-            "only the database that this cluster created and recorded is noted",
-        )?;
-        require(
-            cluster.key.present().is_some_and(|linked| linked.allowed) && !key.object.deleting,
-            "nothing is noted on a key that does not allow it, or that is being torn down",
-        )?;
-        let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
-        let adopted = key.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
-        let subject = if adopted { seen.by_arn.present() } else { seen.by_alias.present() };
-        require(
-            subject.is_some_and(|facts| facts.arn == *arn && facts.state == KeyState::Enabled),
-            "only the cluster's own key, seen enabled, is written to",
-        )?;
-        require(
-            adopted || seen.tags.present().is_some_and(|tags| owned(key, tags)),
-            "a cluster writes only to a key that carries the owner's tags",
-        )?;
-        self.may_write_to(region)
     }
 
     /// A key whose deletion this operator had scheduled, for an object that is there again.
@@ -428,7 +392,7 @@ impl Scene<'_> {
         require(facts.is_some_and(|f| same(f.state)), "only a key that this pass saw in that state is restored")
     }
 
-    fn key_is_enabled(&self, region: &Region, arn: &KeyArn) -> Rule {
+    pub(super) fn key_is_enabled(&self, region: &Region, arn: &KeyArn) -> Rule {
         let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
         let facts = [&seen.by_arn, &seen.by_alias].into_iter().find_map(|r| r.present().filter(|f| f.arn == *arn));
         require(facts.is_some_and(|f| f.state == KeyState::Enabled), "only a key that this pass saw enabled is used")?;
@@ -448,14 +412,20 @@ impl Scene<'_> {
             !database.is_some_and(|d| d.regions.contains_key(intent.region.as_str()))
         });
         self.settled(pending.map(|intent| intent.started_at), self.pass.settings.deploy_settle)?;
+        self.sound(region, not_after)
+    }
+
+    /// The same of anything that puts data under the key of a region.
+    pub(super) fn sound(&self, region: &Region, not_after: Moment) -> Rule {
         self.in_scope()?;
         self.in_time(not_after, self.observed.at)?;
         let key = self.key()?;
+        let home = key.home(region);
         let allowed =
             matches!(self.desired, Desired::Cluster(c) if c.key.present().is_some_and(|linked| linked.allowed));
         require(allowed, "nothing is deployed under a key that does not allow it")?;
         require(
-            !key.object.deleting && !key.leaving.contains(region),
+            !key.object.deleting && !key.leaving.contains(home),
             "nothing is deployed under a key that is being torn down",
         )?;
         let claims = match self.desired {
@@ -466,27 +436,28 @@ impl Scene<'_> {
             claims.is_some_and(|regions| regions.contains(region)),
             "nothing is deployed before an earlier pass wrote down the claim on the key",
         )?;
-        let seen = self.observed.regions.get(region).ok_or("nothing is deployed without a look")?;
+        let seen = self.observed.regions.get(home).ok_or("nothing is deployed without a look")?;
         let facts =
-            match key.regions.get(region).ok_or("nothing is deployed in a region that the key does not declare")? {
+            match key.regions.get(home).ok_or("nothing is deployed in a region that the key does not declare")? {
                 wish if wish.key_arn.is_some() => seen.by_arn.present(),
                 _ => seen.by_alias.present(),
             }
             .ok_or("nothing is deployed where this pass saw no key")?;
-        self.is_in_place(region, &facts.arn)?;
-        self.key_is_enabled(region, &facts.arn)?;
+        self.is_in_place(home, &facts.arn)?;
+        self.key_is_enabled(home, &facts.arn)?;
         require(
             seen.tags.present().is_some_and(|tags| !tags.contains_key(tag::HOLD)),
             "nothing is deployed under a key on hold, or whose tags were not seen",
         )?;
-        self.policy_holds(region)?;
+        self.policy_holds(home)?;
+        self.says_usable(home)?;
         if key.capabilities.registration == Registration::PerRegion {
             require(
                 seen.registration.present().is_some_and(|arn| *arn == facts.arn.to_string()),
                 "nothing is deployed unless this pass read back the registration of that exact key",
             )?;
         }
-        require(self.looked_enough(region), "nothing is deployed before enough equal looks")?;
+        require(self.looked_enough(home), "nothing is deployed before enough equal looks")?;
         require(
             self.plan.regions.get(region).and_then(|r| r.gate.as_ref()).is_some_and(|gate| gate.open),
             "nothing is deployed through a closed gate",

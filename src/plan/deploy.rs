@@ -21,7 +21,7 @@ use super::draft::{Draft, Said};
 use super::finding::Finding;
 use super::gate::Gate;
 use super::step::{DatabaseRef, Step};
-use super::{attested, hand_off, reattach, registration, stray};
+use super::{attested, hand_off, reattach, registration, reported, stray};
 
 const CONDITION: ConditionType = ConditionType::Deployed;
 
@@ -51,7 +51,7 @@ pub(super) fn plan(
     let id = deployment.bound_id.as_ref().or(draft.memory.database.as_ref());
     if let Some(id) = id.cloned() {
         existing(draft, cluster, deployment, linked, &id, gates);
-        if deployment.bound_id.is_none() {
+        if deployment.bound_id.is_none() && !deployment.adopts {
             reattach::note(draft, cluster, linked, &id, gates);
         }
     } else if deployment.by_hand {
@@ -61,7 +61,7 @@ pub(super) fn plan(
         create(draft, cluster, deployment, linked, gates);
         follow(draft, cluster);
     }
-    encryption(draft, cluster, deployment, linked);
+    encryption(draft, cluster, deployment, linked, gates);
 }
 
 /// There is no database yet, as far as is recorded.
@@ -84,6 +84,10 @@ fn create(
     };
     let request = &hand_off::request(draft, cluster, linked, deployment, primary);
     let Some(intent) = draft.memory.deploying.clone() else {
+        if deployment.adopts {
+            reported::adopt(draft, cluster, deployment, &named);
+            return;
+        }
         if reattach::plan(draft, cluster, linked, &named) {
             return;
         }
@@ -91,7 +95,7 @@ fn create(
             conflict(draft, other, "the operator did not create it");
             return;
         }
-        attempt_create(draft, primary, request, gates);
+        attempt_create(draft, cluster, deployment, request, gates);
         return;
     };
     let ours: Vec<&Database> = named.iter().filter(|d| could_be(d, request, &intent, draft)).collect();
@@ -106,7 +110,7 @@ fn create(
             if unsettled(draft, &intent, "creation of the database") {
                 return;
             }
-            attempt_create(draft, primary, request, gates);
+            attempt_create(draft, cluster, deployment, request, gates);
         }
     }
 }
@@ -116,6 +120,9 @@ fn follow(draft: &mut Draft<'_>, cluster: &DesiredCluster) {
     let primary = &cluster.primary;
     let waits_for = draft.said(CONDITION, primary).filter(|reason| reason.standing() == Standing::Working);
     for region in draft.desired.regions().into_iter().filter(|region| *region != primary) {
+        if draft.has(CONDITION, region) {
+            continue;
+        }
         let message = format!("{region} is added once the database is active in {primary}.");
         draft.working(CONDITION, Some(region), waits_for.unwrap_or(Reason::GateClosed), message);
     }
@@ -166,8 +173,20 @@ fn unsettled(draft: &mut Draft<'_>, intent: &DeployIntent, what: &str) -> bool {
     true
 }
 
-fn attempt_create(draft: &mut Draft<'_>, region: &Region, request: &DatabaseRequest, gates: &BTreeMap<Region, Gate>) {
-    if !through(draft, region, gates) {
+fn attempt_create(
+    draft: &mut Draft<'_>,
+    cluster: &DesiredCluster,
+    deployment: &Deployment,
+    request: &DatabaseRequest,
+    gates: &BTreeMap<Region, Gate>,
+) {
+    let region = &cluster.primary;
+    let open = if deployment.capabilities.adds_regions {
+        through(draft, region, gates)
+    } else {
+        reported::all_open(draft, cluster, gates)
+    };
+    if !open {
         return;
     }
     draft.working(CONDITION, Some(region), Reason::Deploying, format!("The database is being created in {region}."));
@@ -244,6 +263,9 @@ fn existing(
         DatabaseState::Active | DatabaseState::Busy(_) => {}
     }
     stray::plan(draft, deployment, id);
+    if reported::encrypt(draft, cluster, deployment, &database, gates) {
+        return;
+    }
     for region in draft.desired.regions() {
         match database.regions.get(region.as_str()) {
             Some(DatabaseState::Active) => {
@@ -393,7 +415,13 @@ fn not_seen<T>(draft: &mut Draft<'_>, reading: &Reading<T>) {
 }
 
 /// Says what is known of the encryption, and never more.
-fn encryption(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, linked: &LinkedKey) {
+fn encryption(
+    draft: &mut Draft<'_>,
+    cluster: &DesiredCluster,
+    deployment: &Deployment,
+    linked: &LinkedKey,
+    gates: &BTreeMap<Region, Gate>,
+) {
     let database = match &draft.observed.database.by_id {
         Reading::Present(database) => database.clone(),
         Reading::Unknown(Why::Failed(fault)) => {
@@ -409,7 +437,7 @@ fn encryption(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Depl
     match linked.key.capabilities.proof {
         Proof::ByOrder => by_order(draft, cluster, deployment, &database),
         Proof::Attested => attested::plan(draft, cluster, deployment, linked, &database),
-        Proof::Reported => unproven(draft, Reason::AwaitingAttestation, Reason::AwaitingAttestation.text()),
+        Proof::Reported => reported::verify(draft, cluster, deployment, linked, gates, &database),
     }
 }
 

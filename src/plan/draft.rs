@@ -281,7 +281,7 @@ impl<'a> Draft<'a> {
     /// Whether everything that was looked at is what status says.
     fn as_remembered(&self) -> bool {
         self.desired.regions().into_iter().all(|region| {
-            let seen = self.seen(region);
+            let seen = self.seen(self.desired.key().map_or(region, |key| key.home(region)));
             let remembered = self.remembered(region);
             let key = match &seen.by_alias {
                 Reading::Unknown(Why::NotLooked) => seen.by_arn.present(),

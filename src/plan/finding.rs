@@ -85,9 +85,10 @@ fn name(condition: ConditionType, fault: &Fault) -> (ConditionType, Reason) {
         (_, Cause::Permission) if aws => (condition, Reason::AccessDenied),
         (_, Cause::Permission) => (CredentialsValid, Reason::CredentialsLackPermission),
         (_, Cause::Quota) if aws => (condition, Reason::QuotaReached),
+        (_, Cause::Scope) => (CredentialsValid, Reason::ScopeMismatch),
         (_, Cause::PortalOnly) => (condition, Reason::CreateByPortal),
         (_, Cause::Principal | Cause::Policy) => (condition, Reason::PolicyInvalid),
-        (_, Cause::Leadership | Cause::Stale | Cause::Quota | Cause::Other) => match condition {
+        (_, Cause::Leadership | Cause::Stale | Cause::Quota | Cause::CloudRole | Cause::Other) => match condition {
             Registered => (condition, Reason::RegistrationRefused),
             Deployed => (condition, Reason::DeployRefused),
             PoliciesReady => (condition, Reason::PolicyInvalid),
@@ -129,6 +130,9 @@ fn fix(reason: Reason, fault: &Fault) -> String {
         Reason::CredentialsRejected => "put a valid token into the Secret.".to_owned(),
         Reason::CredentialsLackPermission => {
             format!("give the token's role the permission that {operation} needs, or put another token into the Secret.")
+        }
+        Reason::ScopeMismatch => {
+            "put credentials of the declared organization or project into the Secret, or correct the spec.".to_owned()
         }
         Reason::CreateByPortal => {
             "create the database in the cloud's portal, in the regions whose gate is open, and put its id into the spec."

@@ -14,6 +14,7 @@ use crate::domain::fault::Fault;
 use crate::domain::id::{Region, tag};
 use crate::domain::observed::{KeyFacts, KeyState, RegionSeen};
 use crate::domain::reading::Reading;
+use crate::domain::role_link::Through;
 
 use super::draft::Draft;
 use super::finding::Finding;
@@ -51,22 +52,23 @@ pub(super) fn not(reason: Reason, message: impl Into<String>, fix: &str) -> Fail
 
 /// Judges the gate of one region.
 pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Region, aws: bool, cloud: bool) -> Gate {
-    let seen = draft.seen(region);
+    let home = linked.key.home(region);
+    let seen = draft.seen(home);
     let memory = draft.remembered(region);
     let holder = draft.pass.settings.holder.clone();
-    let mut verdicts = facts(linked, region, &seen, &holder, aws, cloud);
+    let mut verdicts = facts(linked, home, &seen, &holder, aws, cloud);
     verdicts.extend(second::verdicts(draft, linked, region));
     let facts_hold = verdicts.iter().all(|v| v.outcome.is_ok());
     let needed = draft.pass.settings.gate_looks;
-    let looks = match subject(&linked.key, region, &seen).present() {
+    let looks = match subject(&linked.key, home, &seen).present() {
         Some(facts) if facts_hold => {
             let others = second::facts(draft, region);
-            draft.look(region, &(key::gate_facts(facts, &seen), others))
+            draft.look(home, &(key::gate_facts(facts, &seen), others))
         }
         _ => 0,
     };
     if !facts_hold && !verdicts.iter().any(|v| matches!(v.outcome, Err(Failure::Not { .. }))) {
-        draft.keep_looks(region);
+        draft.keep_looks(home);
     }
     let claimed = claimed(draft, region);
     let enough = looks >= needed && claimed;
@@ -92,7 +94,7 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
     report.gate = Some(GateReport { open, checks });
     report.key_state = seen.by_alias.present().or(seen.by_arn.present()).map(|k| k.state.as_str().to_owned());
     report.policy_hash = seen.policy.present().and_then(|text| super::policy::hash(text));
-    report.key = subject(&linked.key, region, &seen).present().map(|k| k.arn.clone());
+    report.key = subject(&linked.key, home, &seen).present().map(|k| k.arn.clone());
     Gate { may_deploy: facts_hold && enough, facts_hold }
 }
 
@@ -142,12 +144,12 @@ pub(super) fn facts(
     }
     verdicts.push(Verdict {
         name: "UpstreamSaysUsable",
-        // A cloud that can say so says it with its registration; what it cannot say is said here.
-        outcome: Ok(match desired.capabilities.portal {
-            None => "This cloud has no call that tries a key out; its registration is all that it says.",
-            Some(_) => "This cloud has no call that tries a key out, and none that shows which key a database is under; only its portal does.",
-        }
-        .to_owned()),
+        outcome: match &desired.capabilities.portal {
+            None if desired.capabilities.says_usable => says_usable(desired, seen),
+            // What a cloud cannot say of a key, beside that it is registered, is said here.
+            None => Ok("This cloud has no call that tries a key out; its registration is all that it says.".to_owned()),
+            Some(_) => Ok("This cloud has no call that tries a key out, and none that shows which key a database is under; only its portal does.".to_owned()),
+        },
     });
     verdicts
 }
@@ -306,6 +308,30 @@ fn is_registered(desired: &DesiredKey, region: &Region, seen: &RegionSeen) -> Re
         Reading::Absent => Err(not(Reason::KeyNotReady, "The cloud has no key registered for this region.", "")),
         unknown @ Reading::Unknown(_) => Err(Failure::Unseen(unknown.fault().cloned())),
     }
+}
+
+/// What a cloud that tries the key out says of it, and whether it does so as the declared role.
+fn says_usable(desired: &DesiredKey, seen: &RegionSeen) -> Result<String, Failure> {
+    let found = match &seen.role.registration {
+        Reading::Present(found) => found,
+        Reading::Absent => return Err(Failure::Waits("Known once the key is registered.")),
+        unknown @ Reading::Unknown(_) => return Err(Failure::Unseen(unknown.fault().cloned())),
+    };
+    if !found.usable {
+        let message = format!("{} says that it cannot use {}.", desired.scope.cloud, found.key);
+        return Err(not(Reason::KeyUnusable, message, "see the CustomerKey's conditions."));
+    }
+    let declared = desired.role.as_ref().map(|role| role.arn.as_str());
+    let role = match &found.through {
+        Through::NotSaid => declared,
+        Through::Link(_) => seen.role.in_use().and_then(|link| link.role_arn.as_deref()),
+        Through::Credentials => None,
+    };
+    if role.is_none() || role != declared {
+        let message = "The cloud does not use the key as the declared role.";
+        return Err(not(Reason::KeyNotReady, message, ""));
+    }
+    Ok(format!("{} says that it can use {} as {}.", desired.scope.cloud, found.key, role.unwrap_or_default()))
 }
 
 fn offered(seen: &RegionSeen) -> Result<String, Failure> {

@@ -14,7 +14,7 @@ use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::step::{KeyRef, Step};
-use super::{creation, credentials, policy, registration, removal, replica, restore, schedule, unprotected};
+use super::{creation, credentials, policy, registration, removal, replica, restore, role, schedule, unprotected};
 
 const DOWNSTREAM: [ConditionType; 2] = [ConditionType::PoliciesReady, ConditionType::Registered];
 const EVERYTHING: [ConditionType; 3] =
@@ -127,6 +127,9 @@ pub(super) fn plan_region(
             return;
         }
         attributes(draft, key, region, &facts, &seen);
+    }
+    if cloud && key.regions.contains_key(region) {
+        role::prepare(draft, key, region, &facts, &seen, &memory);
     }
     let policy_holds = policy::plan_region(draft, key, region, wish, &facts, &seen);
     if key.regions.contains_key(region) {
@@ -488,6 +491,6 @@ pub(super) fn locked(seen: &RegionSeen) -> Option<&str> {
 pub(super) fn gate_facts(facts: &KeyFacts, seen: &RegionSeen) -> impl std::hash::Hash + use<> {
     let policy = seen.policy.present().and_then(|text| policy::hash(text));
     let principals = seen.principals.present().cloned();
-    let registration = seen.registration.present().cloned();
+    let registration = (seen.registration.present().cloned(), seen.role.registration.present().cloned());
     (facts.arn.clone(), facts.state, policy, principals, registration)
 }

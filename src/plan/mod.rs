@@ -6,6 +6,8 @@
 pub mod check;
 pub mod explain;
 pub mod finding;
+pub mod role_step;
+pub mod site;
 pub mod step;
 
 mod attested;
@@ -19,6 +21,7 @@ mod entrusted_check;
 mod gate;
 mod hand_off;
 mod key;
+mod note_check;
 mod policy;
 mod reattach;
 mod registration;
@@ -27,7 +30,10 @@ mod removal_check;
 mod replica;
 mod replica_check;
 mod replica_end;
+mod reported;
 mod restore;
+mod role;
+mod role_check;
 mod schedule;
 mod second;
 mod stray;
@@ -52,6 +58,7 @@ use crate::domain::memory::{Looks, Memory, Subject, Unprotected};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed, Rotation};
 use crate::domain::portal::HumanStep;
+use crate::domain::role_link::RoleLink;
 
 use finding::Finding;
 use step::Step;
@@ -219,6 +226,9 @@ pub struct RegionReport {
     /// The databases that are older than the registration; absent: not counted in this pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unprotected: Option<Unprotected>,
+    /// The role as which the cloud uses the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_role: Option<RoleReport>,
     /// Its rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
@@ -237,6 +247,16 @@ pub struct RegionReport {
     /// How far the removal of a region is that the spec no longer names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<RemovalReport>,
+}
+
+/// What status shows of the role as which a cloud uses a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RoleReport {
+    /// The role's ARN.
+    pub arn: String,
+    /// The cloud's record of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<RoleLink>,
 }
 
 /// What status shows of a deletion, or of a region's removal.

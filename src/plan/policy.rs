@@ -211,7 +211,17 @@ fn principals(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, seen: &R
         return Some(Vec::new());
     }
     let remembered = draft.remembered(region).principals;
+    let own = [&seen.by_arn, &seen.by_alias].map(|reading| reading.present().map(|facts| facts.arn.to_string()));
+    let is_own = |text: &String| own.iter().flatten().any(|arn| arn == text);
     match &seen.principals {
+        // The customer's own role: none but the declared one, and the one that the cloud still uses this key as.
+        Reading::Present(declared) if key.capabilities.through_role => {
+            let registered = seen.role.registration.present().is_some_and(|found| is_own(&found.key));
+            let in_use = seen.role.in_use().filter(|_| registered).and_then(|link| link.role_arn.clone());
+            let mut all = declared.clone();
+            all.extend(in_use.filter(|arn| !declared.contains(arn)));
+            Some(all)
+        }
         Reading::Present(learned) => Some(additive_principals(&remembered, learned)),
         Reading::Absent if !remembered.is_empty() => Some(remembered),
         Reading::Absent => {

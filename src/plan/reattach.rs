@@ -60,7 +60,7 @@ pub(super) fn plan(draft: &mut Draft<'_>, cluster: &DesiredCluster, linked: &Lin
 
 /// The database that the key of the primary region says this cluster created.
 fn noted(draft: &Draft<'_>, cluster: &DesiredCluster, linked: &LinkedKey) -> Reading<String> {
-    let (key, primary) = (&linked.key, &cluster.primary);
+    let (key, primary) = (&linked.key, linked.key.home(&cluster.primary));
     let seen = draft.seen(primary);
     if gate::subject(key, primary, &seen).is_absent() {
         return Reading::Absent;
@@ -90,15 +90,16 @@ pub(super) fn note(
     if draft.observed.database.by_id.present().is_none_or(|database| database.id != id) {
         return;
     }
-    let seen = draft.seen(primary);
+    let home = linked.key.home(primary);
+    let seen = draft.seen(home);
     let tag = cluster.object.database_tag();
-    let key = gate::subject(&linked.key, primary, &seen).present().map(|facts| facts.arn.clone());
+    let key = gate::subject(&linked.key, home, &seen).present().map(|facts| facts.arn.clone());
     let (Some(key), Some(tags)) = (key, seen.tags.present()) else { return };
     let right = gates.get(primary).is_some_and(|gate| gate.facts_hold);
     let room = tags.contains_key(&tag) || tags.len() < MOST_TAGS;
     if !right || !room || tags.get(&tag).is_some_and(|noted| noted == id) {
         return;
     }
-    let (region, database) = (primary.clone(), id.to_owned());
+    let (region, database) = (home.clone(), id.to_owned());
     draft.repeatable(Step::NoteDatabase { region, key, tag, database });
 }

@@ -15,7 +15,7 @@ use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::step::Step;
-use super::{key, policy};
+use super::{key, policy, role};
 
 const CONDITION: ConditionType = ConditionType::Registered;
 
@@ -28,9 +28,13 @@ pub(super) fn obstructed(draft: &mut Draft<'_>, region: &Region, seen: &RegionSe
     if desired.capabilities.registration != Registration::PerRegion {
         return false;
     }
+    if role::beyond(draft, desired, region) {
+        return true;
+    }
     match &seen.registration {
         Reading::Absent if rivalled(draft, desired, region) => return true,
         Reading::Absent => {}
+        Reading::Present(arn) if role::replaceable(desired, region, arn, None) => {}
         Reading::Present(arn) => {
             let arn = arn.clone();
             conflict(draft, region, &arn);
@@ -65,6 +69,10 @@ pub(super) fn plan_region(
         draft.blocked(&[CONDITION], Some(region), reason, "Waits until the cloud accepts the credentials.");
         return;
     }
+    if desired.capabilities.through_role {
+        role::plan_region(draft, desired, region, facts, seen, memory, policy_holds);
+        return;
+    }
     let ours = facts.arn.to_string();
     match &seen.registration {
         Reading::Present(arn) if *arn == ours => registered(draft, desired, region, facts, seen, memory),
@@ -78,7 +86,8 @@ pub(super) fn plan_region(
     }
 }
 
-fn registered(
+/// The region's own key is registered: says so, and notes since when on the key.
+pub(super) fn registered(
     draft: &mut Draft<'_>,
     desired: &DesiredKey,
     region: &Region,
@@ -228,7 +237,7 @@ fn offered(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
 }
 
 /// Says so where an older object claims the registration, or may. Yields whether nothing can be done here.
-fn rivalled(draft: &mut Draft<'_>, desired: &DesiredKey, region: &Region) -> bool {
+pub(super) fn rivalled(draft: &mut Draft<'_>, desired: &DesiredKey, region: &Region) -> bool {
     if let Some(older) = desired.rivals.older.get(region) {
         let message =
             format!("{} has one registration in {region}, and {older} has claimed it for longer.", desired.scope);
@@ -257,7 +266,8 @@ fn conflict(draft: &mut Draft<'_>, region: &Region, arn: &str) {
     );
 }
 
-fn not_seen<T>(draft: &mut Draft<'_>, region: &Region, reading: &Reading<T>) {
+/// Says that what the registration rests on could not be seen.
+pub(super) fn not_seen<T>(draft: &mut Draft<'_>, region: &Region, reading: &Reading<T>) {
     match reading.fault() {
         Some(fault) => {
             let fault = fault.clone();

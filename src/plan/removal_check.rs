@@ -174,7 +174,9 @@ impl Removal<'_> {
         let recorded = self.memory.regions.get(region);
         if recorded.is_none_or(|memory| memory.key.as_ref() == Some(arn)) || key.object.deleting {
             let users = match &key.users {
-                Reading::Present(all) => all.iter().any(|user| user.regions.contains(region)),
+                Reading::Present(all) => {
+                    all.iter().any(|user| key.capabilities.one_key || user.regions.contains(region))
+                }
                 Reading::Absent => false,
                 Reading::Unknown(_) => true,
             };
@@ -204,7 +206,7 @@ impl Removal<'_> {
         require(cluster.afterlife == Afterlife::TearDown, "under Retain databases stay")?;
         let deployment = cluster.deployment.as_ref().ok_or("a database is deleted only where one is declared")?;
         require(
-            deployment.bound_id.is_none() && self.memory.database.as_deref() == Some(id),
+            deployment.bound_id.is_none() && !deployment.adopts && self.memory.database.as_deref() == Some(id),
             "only the database that this object created is deleted",
         )?;
         let seen = self.observed.database.by_id.present();

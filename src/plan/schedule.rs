@@ -310,7 +310,11 @@ fn uses(
             } else {
                 format!("{cloud} has {arn} registered.")
             };
-            let fix = "have the cloud's support remove the registration; after that an AWS administrator deletes the key by hand.";
+            let fix = if key.capabilities.through_role {
+                "take the key out of the project in the cloud, once none of its databases is under it; the operator looks again by itself."
+            } else {
+                "have the cloud's support remove the registration; after that an AWS administrator deletes the key by hand."
+            };
             blockers.push(block(message, fix));
         }
         Reading::Present(_) | Reading::Absent => {
@@ -337,7 +341,7 @@ fn uses(
 pub(super) fn users(key: &DesiredKey, region: &Region) -> Vec<Blocker> {
     match &key.users {
         Reading::Present(all) => {
-            let using = all.iter().filter(|user| user.regions.contains(region));
+            let using = all.iter().filter(|user| key.capabilities.one_key || user.regions.contains(region));
             let block = |user: &crate::domain::desired::User| Blocker {
                 region: Some(region.clone()),
                 message: format!("EncryptedCluster {} uses the key.", user.name),

@@ -12,6 +12,10 @@ use crate::domain::id::{KeyArn, Region};
 use crate::domain::memory::{DeployIntent, KeyIntent};
 use crate::domain::moment::Moment;
 
+pub use super::site::Site;
+
+use super::role_step::RoleStep;
+
 /// A key that a step is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KeyRef {
@@ -188,6 +192,17 @@ pub enum Step {
         /// After this moment the looks that it rests on are too old.
         not_after: Moment,
     },
+    /// Puts an existing database under the key.
+    EncryptDatabase {
+        /// The primary region.
+        region: Region,
+        /// Which database.
+        database: String,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
+    /// About the role as which the cloud uses the key.
+    Role(RoleStep),
     /// Schedules a key for deletion.
     ScheduleDeletion {
         /// Where.
@@ -231,131 +246,6 @@ pub enum Step {
     },
 }
 
-/// The places where the process changes something outside itself. Crash tests visit every one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Site {
-    /// Taking or renewing the lease.
-    Lease,
-    /// [`Step::AddFinalizer`].
-    AddFinalizer,
-    /// [`Step::RemoveFinalizer`].
-    RemoveFinalizer,
-    /// [`Step::RecordKeyIntent`].
-    RecordKeyIntent,
-    /// [`Step::CreateKey`].
-    CreateKey,
-    /// [`Step::ReplicateKey`].
-    ReplicateKey,
-    /// [`Step::CreateAlias`].
-    CreateAlias,
-    /// [`Step::RecordKey`].
-    RecordKey,
-    /// [`Step::PutPolicy`].
-    PutPolicy,
-    /// [`Step::EnableRotation`].
-    EnableRotation,
-    /// [`Step::UpdateDescription`].
-    UpdateDescription,
-    /// [`Step::Tag`].
-    Tag,
-    /// [`Step::RecordRegistrationIntent`].
-    RecordRegistrationIntent,
-    /// [`Step::Register`].
-    Register,
-    /// [`Step::RecordDeployIntent`].
-    RecordDeployIntent,
-    /// [`Step::CreateDatabase`].
-    CreateDatabase,
-    /// [`Step::RecordDatabase`].
-    RecordDatabase,
-    /// [`Step::NoteDatabase`].
-    NoteDatabase,
-    /// [`Step::AddRegion`].
-    AddRegion,
-    /// [`Step::MarkDeletion`].
-    MarkDeletion,
-    /// [`Step::ScheduleDeletion`].
-    ScheduleDeletion,
-    /// [`Step::CancelDeletion`].
-    CancelDeletion,
-    /// [`Step::EnableKey`].
-    EnableKey,
-    /// [`Step::RemoveRegion`].
-    RemoveRegion,
-    /// [`Step::TerminateDatabase`].
-    TerminateDatabase,
-    /// The status write at the end of a pass.
-    WriteStatus,
-    /// An event.
-    PublishEvent,
-}
-
-impl Site {
-    /// Every site.
-    pub const ALL: &'static [Self] = &[
-        Self::Lease,
-        Self::AddFinalizer,
-        Self::RemoveFinalizer,
-        Self::RecordKeyIntent,
-        Self::CreateKey,
-        Self::ReplicateKey,
-        Self::CreateAlias,
-        Self::RecordKey,
-        Self::PutPolicy,
-        Self::EnableRotation,
-        Self::UpdateDescription,
-        Self::Tag,
-        Self::RecordRegistrationIntent,
-        Self::Register,
-        Self::RecordDeployIntent,
-        Self::CreateDatabase,
-        Self::RecordDatabase,
-        Self::NoteDatabase,
-        Self::AddRegion,
-        Self::MarkDeletion,
-        Self::ScheduleDeletion,
-        Self::CancelDeletion,
-        Self::EnableKey,
-        Self::RemoveRegion,
-        Self::TerminateDatabase,
-        Self::WriteStatus,
-        Self::PublishEvent,
-    ];
-
-    /// The name, as the crash switch, logs and metrics use it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Lease => "Lease",
-            Self::AddFinalizer => "AddFinalizer",
-            Self::RemoveFinalizer => "RemoveFinalizer",
-            Self::RecordKeyIntent => "RecordKeyIntent",
-            Self::CreateKey => "CreateKey",
-            Self::ReplicateKey => "ReplicateKey",
-            Self::CreateAlias => "CreateAlias",
-            Self::RecordKey => "RecordKey",
-            Self::PutPolicy => "PutPolicy",
-            Self::EnableRotation => "EnableRotation",
-            Self::UpdateDescription => "UpdateDescription",
-            Self::Tag => "Tag",
-            Self::RecordRegistrationIntent => "RecordRegistrationIntent",
-            Self::Register => "Register",
-            Self::RecordDeployIntent => "RecordDeployIntent",
-            Self::CreateDatabase => "CreateDatabase",
-            Self::RecordDatabase => "RecordDatabase",
-            Self::NoteDatabase => "NoteDatabase",
-            Self::AddRegion => "AddRegion",
-            Self::MarkDeletion => "MarkDeletion",
-            Self::ScheduleDeletion => "ScheduleDeletion",
-            Self::CancelDeletion => "CancelDeletion",
-            Self::EnableKey => "EnableKey",
-            Self::RemoveRegion => "RemoveRegion",
-            Self::TerminateDatabase => "TerminateDatabase",
-            Self::WriteStatus => "WriteStatus",
-            Self::PublishEvent => "PublishEvent",
-        }
-    }
-}
-
 impl Step {
     /// Where in the process its effect is made.
     pub fn site(&self) -> Site {
@@ -379,6 +269,8 @@ impl Step {
             Self::NoteDatabase { .. } => Site::NoteDatabase,
             Self::AddRegion { .. } => Site::AddRegion,
             Self::MarkDeletion { .. } => Site::MarkDeletion,
+            Self::EncryptDatabase { .. } => Site::EncryptDatabase,
+            Self::Role(step) => Site::Role(step.site()),
             Self::ScheduleDeletion { .. } => Site::ScheduleDeletion,
             Self::CancelDeletion { .. } => Site::CancelDeletion,
             Self::EnableKey { .. } => Site::EnableKey,
@@ -392,6 +284,7 @@ impl Step {
         match self {
             Self::AddFinalizer | Self::RemoveFinalizer | Self::TerminateDatabase { .. } => None,
             Self::RecordDeployIntent { intent } => Some(&intent.region),
+            Self::Role(step) => Some(step.region()),
             Self::RecordKeyIntent { region, .. }
             | Self::CreateKey { region, .. }
             | Self::ReplicateKey { region, .. }
@@ -408,6 +301,7 @@ impl Step {
             | Self::NoteDatabase { region, .. }
             | Self::AddRegion { region, .. }
             | Self::MarkDeletion { region, .. }
+            | Self::EncryptDatabase { region, .. }
             | Self::ScheduleDeletion { region, .. }
             | Self::CancelDeletion { region, .. }
             | Self::EnableKey { region, .. }
@@ -432,12 +326,15 @@ impl Step {
             | Self::CancelDeletion { .. }
             | Self::EnableKey { .. } => Some(ConditionType::KeysReady),
             Self::PutPolicy { .. } => Some(ConditionType::PoliciesReady),
-            Self::RecordRegistrationIntent { .. } | Self::Register { .. } => Some(ConditionType::Registered),
+            Self::RecordRegistrationIntent { .. } | Self::Register { .. } | Self::Role(_) => {
+                Some(ConditionType::Registered)
+            }
             Self::RecordDeployIntent { .. }
             | Self::CreateDatabase { .. }
             | Self::RecordDatabase { .. }
             | Self::NoteDatabase { .. }
             | Self::AddRegion { .. }
+            | Self::EncryptDatabase { .. }
             | Self::RemoveRegion { .. }
             | Self::TerminateDatabase { .. } => Some(ConditionType::Deployed),
         }
@@ -446,6 +343,7 @@ impl Step {
     /// Whether it changes something outside Kubernetes.
     pub fn is_outside(&self) -> bool {
         match self {
+            Self::Role(step) => step.is_outside(),
             Self::AddFinalizer
             | Self::RemoveFinalizer
             | Self::RecordKeyIntent { .. }
@@ -465,6 +363,7 @@ impl Step {
             | Self::NoteDatabase { .. }
             | Self::AddRegion { .. }
             | Self::MarkDeletion { .. }
+            | Self::EncryptDatabase { .. }
             | Self::ScheduleDeletion { .. }
             | Self::CancelDeletion { .. }
             | Self::EnableKey { .. }
@@ -482,6 +381,8 @@ impl Step {
             Self::PutPolicy { region, key, document, replaces: _ } => (region, key, document).hash(&mut hasher),
             Self::MarkDeletion { region, key, .. } => ("mark", region, key).hash(&mut hasher),
             Self::ScheduleDeletion { region, key, .. } => ("schedule", region, key).hash(&mut hasher),
+            Self::EncryptDatabase { database, .. } => ("encrypt", database).hash(&mut hasher),
+            Self::Role(step) => step.wish().hash(&mut hasher),
             Self::RemoveRegion { region, database, .. } => ("remove", region, database).hash(&mut hasher),
             Self::TerminateDatabase { database, .. } => ("terminate", database).hash(&mut hasher),
             other => other.hash(&mut hasher),

@@ -10,13 +10,14 @@
 //! # Caveats
 //! A region that was added to a database later has no date of its own, so a database counts where it was created.
 
+use crate::domain::capabilities::Proof;
 use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::DesiredKey;
 use crate::domain::fault::FaultClass;
 use crate::domain::id::Region;
 use crate::domain::memory::Unprotected;
 use crate::domain::moment::Moment;
-use crate::domain::observed::{Database, DatabaseState};
+use crate::domain::observed::{Database, DatabaseState, Encryption};
 use crate::domain::reading::{Reading, Why};
 
 use super::draft::Draft;
@@ -43,11 +44,13 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
         draft.fine(CONDITION, None, Reason::RegisteredAndRead, &message);
     }
     for region in registered {
-        let counted = count(draft, region);
+        let reported = key.capabilities.proof == Proof::Reported;
+        let counted = if reported { count_reported(draft) } else { count(draft, region) };
         draft.report(region).unprotected.clone_from(&counted);
         let shown = counted.or_else(|| draft.remembered(region).unprotected);
         if let Some(found) = shown.filter(|found| found.count > 0) {
-            draft.fine(CONDITION, Some(region), Reason::UnprotectedDatabases, &message(region, &found));
+            let message = if reported { message_reported(&found) } else { message(region, &found) };
+            draft.fine(CONDITION, Some(region), Reason::UnprotectedDatabases, &message);
         }
     }
 }
@@ -74,6 +77,31 @@ fn count(draft: &Draft<'_>, region: &Region) -> Option<Unprotected> {
         count: u32::try_from(older.len()).unwrap_or(u32::MAX),
         sample: older.iter().take(SHOWN).map(|(_, database)| named(database)).collect(),
     })
+}
+
+/// Of a cloud that says of each database whether it is under the key: those that are not, wherever they are.
+fn count_reported(draft: &Draft<'_>) -> Option<Unprotected> {
+    let all = match &draft.observed.databases {
+        Reading::Present(all) => all.as_slice(),
+        Reading::Absent => &[],
+        Reading::Unknown(_) => return None,
+    };
+    let bare = |d: &&Database| d.encryption.as_ref().is_some_and(|e| *e != Encryption::On);
+    let live = |d: &&Database| d.state != DatabaseState::Terminated;
+    let mut bare: Vec<&Database> = all.iter().filter(live).filter(bare).collect();
+    bare.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    Some(Unprotected {
+        count: u32::try_from(bare.len()).unwrap_or(u32::MAX),
+        sample: bare.iter().take(SHOWN).map(|database| self::named(database)).collect(),
+    })
+}
+
+fn message_reported(found: &Unprotected) -> String {
+    let Unprotected { count, sample } = found;
+    let are = if *count == 1 { "database is" } else { "databases are" };
+    let names = sample.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = if *count as usize > NAMED { ", and others that status names" } else { "" };
+    format!("{count} {are} not encrypted with the key, by the cloud's own word: {names}{more}.")
 }
 
 fn named(database: &Database) -> String {

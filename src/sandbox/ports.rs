@@ -435,7 +435,7 @@ impl Upstream for Clouds {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<String, Fault> {
-        let DatabaseRequest { name, tier, capacity_units, keyspace, database_type, group: _ } = request;
+        let DatabaseRequest { name, tier, capacity_units, keyspace, database_type, group: _, cluster: _ } = request;
         let input = CreateDatabase {
             name: name.clone(),
             cloud_provider: "AWS".to_owned(),

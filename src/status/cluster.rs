@@ -95,7 +95,11 @@ pub fn put(status: &mut EncryptedClusterStatus, record: &Record) {
             status.upstream_id = Some(id.clone());
             status.creation = None;
         }
-        Record::KeyIntent(..) | Record::Key(..) | Record::RegistrationIntent(..) => {}
+        Record::KeyIntent(..)
+        | Record::Key(..)
+        | Record::RegistrationIntent(..)
+        | Record::RoleLinkIntent(..)
+        | Record::RoleLink(..) => {}
     }
 }
 
@@ -106,7 +110,11 @@ pub fn holds(status: &EncryptedClusterStatus, record: &Record) -> bool {
             c.region == intent.region.as_str() && moment(&c.started_at).since(intent.started_at).0.abs() < 1000
         }),
         Record::Database(id) => status.upstream_id.as_ref() == Some(id),
-        Record::KeyIntent(..) | Record::Key(..) | Record::RegistrationIntent(..) => true,
+        Record::KeyIntent(..)
+        | Record::Key(..)
+        | Record::RegistrationIntent(..)
+        | Record::RoleLinkIntent(..)
+        | Record::RoleLink(..) => true,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::api::condition::{moment, time};
 use crate::api::{
-    AwsStatus, CreationIntent, CustomerKeyStatus, KeyRegionStatus, MultiRegionRole, RegistrationAttempt,
-    RotationStatus, SurplusKey, UnprotectedDatabases, UsedBy,
+    AwsStatus, CloudRoleStatus, CreationIntent, CustomerKeyStatus, KeyRegionStatus, MultiRegionRole,
+    RegistrationAttempt, RotationStatus, SurplusKey, UnprotectedDatabases, UsedBy,
 };
 use crate::domain::condition::ConditionType;
 use crate::domain::desired::DesiredKey;
@@ -14,8 +14,9 @@ use crate::domain::memory::{KeyIntent, MEMORY_VERSION, Memory, RegionMemory, Unp
 use crate::domain::moment::Moment;
 use crate::execute::Outcome;
 use crate::plan::finding::Finding;
+use crate::plan::role_step::RoleStep;
 use crate::plan::step::Step;
-use crate::plan::{Plan, RegionReport, RemovalReport, findings_after, surplus_token};
+use crate::plan::{Plan, RegionReport, RemovalReport, RoleReport, findings_after, surplus_token};
 use crate::ports::Record;
 
 use super::{conditions, deletion, failures, human_steps, stage, summary, unseen_since, was_ready};
@@ -53,6 +54,8 @@ fn remember_region(region: &KeyRegionStatus) -> RegionMemory {
             .as_ref()
             .map(|c| KeyIntent { nonce: c.nonce.clone(), started_at: moment(&c.started_at) }),
         registering: region.registration.as_ref().map(|r| moment(&r.started_at)),
+        linking: region.cloud_role.as_ref().and_then(|role| role.requested_at.as_ref()).map(moment),
+        link: region.cloud_role.as_ref().and_then(|role| role.id.clone()),
         registered: region.registered_key_arn.clone(),
         registered_at: region.registered_at.as_ref().map(moment),
         unprotected: region.unprotected_databases.as_ref().map(|found| Unprotected {
@@ -107,6 +110,16 @@ pub fn put(status: &mut CustomerKeyStatus, record: &Record) {
         Record::RegistrationIntent(region, started_at) => {
             entry(status, region).registration = Some(RegistrationAttempt { started_at: time(*started_at) });
         }
+        Record::RoleLinkIntent(region, started_at) => {
+            let role = entry(status, region).cloud_role.get_or_insert_default();
+            role.requested_at = Some(time(*started_at));
+            role.id = None;
+        }
+        Record::RoleLink(region, id) => {
+            let role = entry(status, region).cloud_role.get_or_insert_default();
+            role.requested_at = None;
+            role.id = Some(id.clone());
+        }
         Record::DeployIntent(_) | Record::Database(_) => {}
     }
 }
@@ -120,6 +133,12 @@ pub fn holds(status: &CustomerKeyStatus, record: &Record) -> bool {
         }
         Record::Key(region, arn) => entry(region).and_then(|r| r.key_arn.as_ref()) == Some(&arn.to_string()),
         Record::RegistrationIntent(region, _) => entry(region).is_some_and(|r| r.registration.is_some()),
+        Record::RoleLinkIntent(region, _) => {
+            entry(region).and_then(|r| r.cloud_role.as_ref()).is_some_and(|role| role.requested_at.is_some())
+        }
+        Record::RoleLink(region, id) => {
+            entry(region).and_then(|r| r.cloud_role.as_ref()).is_some_and(|role| role.id.as_ref() == Some(id))
+        }
         Record::DeployIntent(_) | Record::Database(_) => true,
     }
 }
@@ -220,6 +239,7 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
         registered,
         registered_at,
         unprotected,
+        cloud_role,
         rotation,
         deletion_at,
         surplus: _,
@@ -249,9 +269,24 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
         entry.key_state = Some(state.clone());
         entry.deletion_date = deletion_at.map(time);
     }
+    if let Some(role) = cloud_role {
+        show_role(entry.cloud_role.get_or_insert_default(), role);
+    }
     if let Some(rotation) = rotation {
         entry.rotation =
             Some(RotationStatus { enabled: rotation.period_days.is_some(), next: rotation.next.map(time) });
+    }
+}
+
+fn show_role(entry: &mut CloudRoleStatus, report: &RoleReport) {
+    let RoleReport { arn, link } = report;
+    entry.role_arn = Some(arn.clone());
+    if let Some(link) = link {
+        entry.id = Some(link.id.clone());
+        entry.requested_at = None;
+        entry.trusted_arn = Some(link.trusted.clone());
+        entry.external_id = Some(link.external_id.clone());
+        entry.authorized = Some(link.authorized);
     }
 }
 
@@ -273,9 +308,15 @@ fn settle(entry: &mut KeyRegionStatus, outcome: &Outcome, region: &Region, noted
     if entry.key_arn.is_some() || refused(|step| matches!(step, Step::CreateKey { .. })) {
         entry.creation = None;
     }
+    if refused(|step| matches!(step, Step::Role(RoleStep::Create { .. })))
+        && let Some(role) = &mut entry.cloud_role
+    {
+        role.requested_at = None;
+    }
     // Another's key that was in the way says nothing of our attempt.
     let registered = entry.registered_key_arn.is_some() && entry.registered_key_arn == entry.key_arn;
-    if (registered && noted) || refused(|step| matches!(step, Step::Register { .. })) {
+    let registers = |step: &Step| matches!(step, Step::Register { .. } | Step::Role(RoleStep::Register { .. }));
+    if (registered && noted) || refused(registers) {
         entry.registration = None;
     }
 }

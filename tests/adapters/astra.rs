@@ -56,6 +56,7 @@ pub(crate) fn request() -> DatabaseRequest {
         keyspace: Some("ks".to_owned()),
         database_type: None,
         group: None,
+        cluster: None,
     }
 }
 
@@ -191,6 +192,7 @@ async fn a_database_is_read_with_its_regions() {
         regions: regions.into(),
         message: "hello".to_owned(),
         endpoints: vec!["https://d".to_owned()],
+        encryption: None,
     };
     assert_eq!(reading, Reading::Present(expected));
     // An id leads nowhere else.
@@ -333,12 +335,13 @@ async fn a_region_is_added_alone() {
 }
 
 #[tokio::test]
-async fn other_clouds_are_not_called() {
+async fn what_only_other_clouds_have_is_not_asked_for() {
     let server = Server::start(|_| Answer::text(200, "")).await;
-    let mut session = session("");
-    session.scope.cloud = Cloud::Atlas;
-    let reading = clouds(&server.url).scope(&session).await;
-    assert_eq!(reading.fault().map(|f| f.class), Some(FaultClass::Terminal));
+    let (clouds, session) = (clouds(&server.url), session("Classic"));
+    let links = clouds.role_links(&session).await;
+    assert_eq!(links.fault().map(|f| f.class), Some(FaultClass::Terminal));
+    let refused = clouds.create_role_link(&session).await.unwrap_err();
+    assert_eq!(refused.class, FaultClass::Terminal, "{refused}");
     assert!(server.seen().is_empty());
 }
 

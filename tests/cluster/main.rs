@@ -15,6 +15,7 @@ mod support;
 mod accounts;
 mod adopt;
 mod apply;
+mod atlas;
 mod chart;
 mod commands;
 mod crash;

@@ -15,13 +15,13 @@ use crate::support::scene::{ACCOUNT, ORGANIZATION, Scene};
 const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 
 /// A program of `tests/witness` that serves something. It ends when it is dropped: its standard input ends then.
-struct Helper {
+pub struct Helper {
     says: Value,
     _child: Child,
 }
 
 impl Helper {
-    async fn start(name: &str, arguments: &[&str]) -> Self {
+    pub async fn start(name: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(python())
             .arg(program(name))
             .args(arguments)
@@ -34,7 +34,7 @@ impl Helper {
         Self { says, _child: child }
     }
 
-    fn says(&self, name: &str) -> String {
+    pub fn says(&self, name: &str) -> String {
         self.says[name].as_str().unwrap().to_owned()
     }
 }

@@ -214,7 +214,7 @@ fn of_enum(kind: &str, field: &str, value: &Value) -> Expect {
     }
 }
 
-/// Subtrees of clouds that this build does not support.
+/// Subtrees of the clouds that no life here is on.
 const OTHERS: [&str; 4] = ["upstream.atlas", "upstream.singleStore", "deployment.atlas", "deployment.singleStore"];
 
 /// Every change of a spec.

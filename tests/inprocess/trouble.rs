@@ -93,7 +93,9 @@ impl Kind {
 
 /// The sites of a life in process: all but the lease.
 pub fn sites() -> impl Iterator<Item = Site> {
-    Site::ALL.iter().copied().filter(|site| *site != Site::Lease)
+    // A life here is one on Astra, which has nothing to do with roles of the customer's, nor with existing databases.
+    let elsewhere = |site: &Site| matches!(site, Site::Lease | Site::Role(_) | Site::EncryptDatabase);
+    Site::ALL.iter().copied().filter(move |site| !elsewhere(site))
 }
 
 /// The call that a site makes to a cloud; none for what it writes into Kubernetes.
@@ -123,7 +125,10 @@ pub fn operation(site: Site) -> Option<&'static str> {
         | Site::RecordDeployIntent
         | Site::RecordDatabase
         | Site::WriteStatus
-        | Site::PublishEvent => return None,
+        | Site::PublishEvent
+        // No life here has these.
+        | Site::EncryptDatabase
+        | Site::Role(_) => return None,
     })
 }
 

@@ -6,6 +6,7 @@ use cmk_operator::domain::moment::Moment;
 use cmk_operator::domain::observed::Depth;
 use cmk_operator::domain::policy::{PolicyDocument, Principals, Statement};
 use cmk_operator::plan::NextLook;
+use cmk_operator::plan::role_step::{LinkRef, RoleStep};
 use cmk_operator::plan::step::{DatabaseRef, KeyRef, Step};
 
 use crate::scene::{NOW, hash};
@@ -37,6 +38,8 @@ pub(crate) fn step(step: &Step) -> String {
         Step::AddRegion { database: id, request, not_after, .. } => {
             format!("to {id} {} until {}", database(request), moment(*not_after))
         }
+        Step::EncryptDatabase { database, not_after, .. } => format!("{database} until {}", moment(*not_after)),
+        Step::Role(step) => role_step(step),
         Step::CancelDeletion { region, key } | Step::EnableKey { region, key } => arn(region, key),
         Step::MarkDeletion { region, key, by, not_after } => {
             format!("{} by {by} until {}", arn(region, key), moment(*not_after))
@@ -50,6 +53,20 @@ pub(crate) fn step(step: &Step) -> String {
     };
     let region = step.region().map(|r| format!("{r} ")).unwrap_or_default();
     format!("{region}{} {what}", step.site().as_str())
+}
+
+fn role_step(step: &RoleStep) -> String {
+    match step {
+        RoleStep::RecordIntent { started_at, .. } => format!("at {}", moment(*started_at)),
+        RoleStep::Create { not_after, .. } => format!("until {}", moment(*not_after)),
+        RoleStep::Record { link: LinkRef::Id(id), .. } => id.clone(),
+        RoleStep::Record { link: LinkRef::CreatedInThisPass, .. } => "the new one".to_owned(),
+        RoleStep::Authorize { link, role, .. } => format!("{link} as {role}"),
+        RoleStep::Register { region, key, link, replaces, not_after } => {
+            let replaces = replaces.as_ref().map(|old| format!(" for {old}")).unwrap_or_default();
+            format!("{} through {link}{replaces} until {}", arn(region, key), moment(*not_after))
+        }
+    }
 }
 
 /// When to look again, and at what.
@@ -97,10 +114,14 @@ fn tags(tags: &std::collections::BTreeMap<String, String>) -> String {
 }
 
 fn database(request: &DatabaseRequest) -> String {
-    let DatabaseRequest { name, tier, capacity_units, keyspace, database_type, group } = request;
+    let DatabaseRequest { name, tier, capacity_units, keyspace, database_type, group, cluster } = request;
     if let Some(keys) = group.as_ref().and_then(|group| group.keys.as_ref()) {
         let short = |arn: &KeyArn| arn.to_string().rsplit('/').next().unwrap_or_default().to_owned();
         return format!("{name} under {} and {}", short(&keys.data), short(&keys.backup));
+    }
+    if let Some(cluster) = cluster {
+        let regions: Vec<&str> = cluster.regions.iter().map(Region::as_str).collect();
+        return format!("{name} {tier} in {}", regions.join(" and "));
     }
     assert!(database_type.is_none(), "no case says it");
     format!("{name} {tier} x{} {}", capacity_units.unwrap_or_default(), keyspace.as_deref().unwrap_or("-"))

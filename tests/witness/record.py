@@ -68,7 +68,7 @@ class Passing(BaseHTTPRequestHandler):
         )
         self.send_response(answer.status)
         for name, value in answer.getheaders():
-            if name.lower() in ("content-type", "location", "retry-after"):
+            if name.lower() in ("content-type", "location", "retry-after", "www-authenticate"):
                 self.send_header(name, value)
         self.send_header("content-length", str(len(answered)))
         self.end_headers()

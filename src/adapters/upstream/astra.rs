@@ -294,7 +294,7 @@ impl Astra {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<String, Fault> {
-        let DatabaseRequest { name, tier, capacity_units, keyspace, database_type, group: _ } = request;
+        let DatabaseRequest { name, tier, capacity_units, keyspace, database_type, group: _, cluster: _ } = request;
         let mut body = json!({
             "name": name,
             "cloudProvider": "AWS",

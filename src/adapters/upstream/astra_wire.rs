@@ -203,6 +203,7 @@ impl WireDatabase {
             regions,
             message: message.unwrap_or_default(),
             endpoints,
+            encryption: None,
         }
     }
 }

@@ -5,6 +5,8 @@
 //!   elsewhere.
 //! - No credential is in any fault, whatever the other side echoes.
 
+pub(super) mod raw;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;

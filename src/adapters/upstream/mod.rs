@@ -2,6 +2,9 @@
 
 mod astra;
 mod astra_wire;
+mod atlas;
+mod atlas_login;
+mod atlas_wire;
 mod http;
 pub mod singlestore;
 mod singlestore_port;
@@ -12,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use astra::Astra;
+use atlas::Atlas;
 use http::Http;
 use singlestore::SingleStore;
 
@@ -24,6 +28,7 @@ use crate::domain::id::{KeyArn, Region};
 use crate::domain::observed::{Database, RegionOffer};
 use crate::domain::portal::Replica;
 use crate::domain::reading::{Reading, Why};
+use crate::domain::role_link::{RegistrationSeen, RoleLink};
 use crate::ports::{Session, Upstream};
 
 /// How the clouds are called. Never from an object's spec: a tenant could send a token elsewhere.
@@ -31,6 +36,8 @@ use crate::ports::{Session, Upstream};
 pub struct Options {
     /// The base of Astra's API.
     pub astra_endpoint: String,
+    /// The base of Atlas's Administration API and its token endpoint, without `/api`.
+    pub atlas_endpoint: String,
     /// The base of `SingleStore`'s Management API.
     pub singlestore_endpoint: String,
     /// Time for a connection to be made.
@@ -45,6 +52,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             astra_endpoint: "https://api.astra.datastax.com".to_owned(),
+            atlas_endpoint: "https://cloud.mongodb.com".to_owned(),
             singlestore_endpoint: "https://api.singlestore.com".to_owned(),
             connect_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(30),
@@ -73,33 +81,40 @@ pub fn required_keys(cloud: Cloud, given: &BTreeMap<String, String>) -> Vec<Stri
 /// All clouds that this build can talk to, chosen by the scope of each call.
 pub struct Clouds {
     astra: Astra,
+    atlas: Atlas,
     single_store: SingleStore,
 }
 
 /// The adapter that a call is for.
 enum One<'c> {
     Astra(&'c Astra),
+    Atlas(&'c Atlas),
     SingleStore(&'c SingleStore),
 }
 
 impl Clouds {
     /// The clouds, called in this way. Sends nothing.
     pub fn new(options: &Options, clock: Arc<dyn Clock>, watch: Arc<dyn Watch>) -> Result<Self, Fault> {
-        let http = Http::new("astra", &options.astra_endpoint, options, clock.clone(), watch.clone())?;
+        let astra = Http::new("astra", &options.astra_endpoint, options, clock.clone(), watch.clone())?;
+        let atlas = Http::new("atlas", &options.atlas_endpoint, options, clock.clone(), watch.clone())?;
         let single_store = SingleStore::new(options, clock.clone(), watch)?;
-        Ok(Self { astra: Astra::new(http, clock), single_store })
+        Ok(Self { astra: Astra::new(astra, clock.clone()), atlas: Atlas::new(atlas, clock), single_store })
     }
 
-    /// The adapter of a cloud. The planner asks nothing of a cloud whose capabilities say that it is not supported, so
-    /// the fault is not expected to be seen.
-    fn of(&self, session: &Session) -> Result<One<'_>, Fault> {
+    /// The adapter of a cloud.
+    fn of(&self, session: &Session) -> One<'_> {
         match session.scope.cloud {
-            Cloud::Astra => Ok(One::Astra(&self.astra)),
-            Cloud::SingleStore => Ok(One::SingleStore(&self.single_store)),
-            cloud @ Cloud::Atlas => {
-                let message = "this version has no adapter for this cloud";
-                Err(Fault::new(FaultClass::Terminal, "call", cloud.to_string(), message))
-            }
+            Cloud::Astra => One::Astra(&self.astra),
+            Cloud::Atlas => One::Atlas(&self.atlas),
+            Cloud::SingleStore => One::SingleStore(&self.single_store),
+        }
+    }
+
+    /// The adapter of a cloud that uses keys as roles.
+    fn by_role(&self, session: &Session) -> Result<&Atlas, Fault> {
+        match self.of(session) {
+            One::Atlas(cloud) => Ok(cloud),
+            One::Astra(_) | One::SingleStore(_) => Err(no_such_call(session, "use a key as a role")),
         }
     }
 }
@@ -117,74 +132,75 @@ fn no_such_call(session: &Session, operation: &str) -> Fault {
 impl Upstream for Clouds {
     async fn scope(&self, session: &Session) -> Reading<String> {
         match self.of(session) {
-            Ok(One::Astra(cloud)) => cloud.scope(session).await.into(),
-            Ok(One::SingleStore(cloud)) => cloud.scope(session).await.into(),
-            Err(fault) => unknown(fault),
+            One::Astra(cloud) => cloud.scope(session).await.into(),
+            One::Atlas(cloud) => cloud.scope(session).await.into(),
+            One::SingleStore(cloud) => cloud.scope(session).await.into(),
         }
     }
 
     async fn principals(&self, session: &Session, region: &Region) -> Reading<Vec<String>> {
         match self.of(session) {
-            Ok(One::Astra(cloud)) => cloud.principals(session, region).await.into(),
+            One::Astra(cloud) => cloud.principals(session, region).await.into(),
+            // The cloud uses the key as the customer's own role, which the spec names.
+            One::Atlas(_) => Reading::Present(vec![session.scope.principal_role.clone()]),
             // Its portal alone names them.
-            Ok(One::SingleStore(_)) => Reading::Absent,
-            Err(fault) => unknown(fault),
+            One::SingleStore(_) => Reading::Absent,
         }
     }
 
     async fn offer(&self, session: &Session, region: &Region) -> Reading<RegionOffer> {
         match self.of(session) {
-            Ok(One::Astra(cloud)) => cloud.offer(session, region).await.map(Some).into(),
-            Ok(One::SingleStore(_)) => Reading::NOT_LOOKED,
-            Err(fault) => unknown(fault),
+            One::Astra(cloud) => cloud.offer(session, region).await.map(Some).into(),
+            // A key of any region is taken; where clusters can be is said when one is created.
+            One::Atlas(_) => Reading::Present(RegionOffer::Open),
+            One::SingleStore(_) => Reading::NOT_LOOKED,
         }
     }
 
     async fn registration(&self, session: &Session, region: &Region) -> Reading<String> {
         match self.of(session) {
-            Ok(One::Astra(cloud)) => cloud.registration(session, region).await.into(),
+            One::Astra(cloud) => cloud.registration(session, region).await.into(),
+            One::Atlas(cloud) => cloud.registration(session).await.map(|r| r.map(|r| r.key)).into(),
             // No call says which key anything is under.
-            Ok(One::SingleStore(_)) => Reading::NOT_LOOKED,
-            Err(fault) => unknown(fault),
+            One::SingleStore(_) => Reading::NOT_LOOKED,
         }
     }
 
     async fn register(&self, session: &Session, region: &Region, key: &KeyArn) -> Result<(), Fault> {
-        match self.of(session)? {
+        match self.of(session) {
             One::Astra(cloud) => cloud.register(session, region, key).await,
-            One::SingleStore(_) => Err(no_such_call(session, "register a key")),
+            One::Atlas(_) | One::SingleStore(_) => Err(no_such_call(session, "register a key")),
         }
     }
 
     async fn database(&self, session: &Session, id: &str) -> Reading<Database> {
         match self.of(session) {
-            Ok(One::Astra(cloud)) => cloud.database(session, id).await.into(),
-            Ok(One::SingleStore(cloud)) => cloud.database(session, id).await.into(),
-            Err(fault) => unknown(fault),
+            One::Astra(cloud) => cloud.database(session, id).await.into(),
+            One::Atlas(cloud) => cloud.database(session, id).await.into(),
+            One::SingleStore(cloud) => cloud.database(session, id).await.into(),
         }
     }
 
     async fn replica(&self, session: &Session, id: &str) -> Reading<Replica> {
         match self.of(session) {
-            Ok(One::Astra(_)) => Reading::NOT_LOOKED,
-            Ok(One::SingleStore(cloud)) => cloud.replica(session, id).await.into(),
-            Err(fault) => unknown(fault),
+            One::Astra(_) | One::Atlas(_) => Reading::NOT_LOOKED,
+            One::SingleStore(cloud) => cloud.replica(session, id).await.into(),
         }
     }
 
     async fn databases_named(&self, session: &Session, name: &str) -> Reading<Vec<Database>> {
         match self.of(session) {
-            Ok(One::Astra(cloud)) => cloud.databases_named(session, name).await.map(Some).into(),
-            Ok(One::SingleStore(cloud)) => cloud.databases_named(session, name).await.map(Some).into(),
-            Err(fault) => unknown(fault),
+            One::Astra(cloud) => cloud.databases_named(session, name).await.map(Some).into(),
+            One::Atlas(cloud) => cloud.databases_named(session, name).await.map(Some).into(),
+            One::SingleStore(cloud) => cloud.databases_named(session, name).await.map(Some).into(),
         }
     }
 
     async fn databases(&self, session: &Session) -> Reading<Vec<Database>> {
         match self.of(session) {
-            Ok(One::Astra(cloud)) => cloud.databases(session).await.map(Some).into(),
-            Ok(One::SingleStore(_)) => Reading::NOT_LOOKED,
-            Err(fault) => unknown(fault),
+            One::Astra(cloud) => cloud.databases(session).await.map(Some).into(),
+            One::Atlas(cloud) => cloud.databases(session).await.map(Some).into(),
+            One::SingleStore(_) => Reading::NOT_LOOKED,
         }
     }
 
@@ -194,8 +210,9 @@ impl Upstream for Clouds {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<String, Fault> {
-        match self.of(session)? {
+        match self.of(session) {
             One::Astra(cloud) => cloud.create_database(session, request, region).await,
+            One::Atlas(cloud) => cloud.create_database(session, request, region).await,
             One::SingleStore(cloud) => cloud.create_database(session, request, region).await,
         }
     }
@@ -207,23 +224,70 @@ impl Upstream for Clouds {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<(), Fault> {
-        match self.of(session)? {
+        match self.of(session) {
             One::Astra(cloud) => cloud.add_region(session, id, request, region).await,
+            One::Atlas(cloud) => cloud.add_region(session, id, request, region).await,
             One::SingleStore(cloud) => cloud.add_copy(session, id, request, region).await,
         }
     }
 
     async fn remove_region(&self, session: &Session, id: &str, region: &Region) -> Result<(), Fault> {
-        match self.of(session)? {
+        match self.of(session) {
             One::Astra(cloud) => cloud.remove_region(session, id, region).await,
+            One::Atlas(cloud) => cloud.remove_region(session, id, region).await,
             One::SingleStore(_) => Err(no_such_call(session, "end replication")),
         }
     }
 
     async fn terminate_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
-        match self.of(session)? {
+        match self.of(session) {
             One::Astra(cloud) => cloud.terminate_database(session, id).await,
+            One::Atlas(cloud) => cloud.terminate_database(session, id).await,
             One::SingleStore(cloud) => cloud.delete_group(session, id, true).await,
         }
+    }
+
+    async fn registration_by_role(&self, session: &Session) -> Reading<RegistrationSeen> {
+        match self.by_role(session) {
+            Ok(cloud) => cloud.registration(session).await.into(),
+            Err(fault) => unknown(fault),
+        }
+    }
+
+    async fn role_links(&self, session: &Session) -> Reading<Vec<RoleLink>> {
+        match self.by_role(session) {
+            Ok(cloud) => cloud.role_links(session).await.map(Some).into(),
+            Err(fault) => unknown(fault),
+        }
+    }
+
+    async fn create_role_link(&self, session: &Session) -> Result<RoleLink, Fault> {
+        self.by_role(session)?.create_role_link(session).await
+    }
+
+    async fn authorize_role_link(&self, session: &Session, link: &str, role: &str) -> Result<(), Fault> {
+        self.by_role(session)?.authorize_role_link(session, link, role).await
+    }
+
+    async fn register_by_role(
+        &self,
+        session: &Session,
+        region: &Region,
+        key: &KeyArn,
+        link: &str,
+    ) -> Result<(), Fault> {
+        self.by_role(session)?.register(session, region, key, link).await
+    }
+
+    async fn withdraw(&self, session: &Session) -> Result<(), Fault> {
+        self.by_role(session)?.withdraw(session).await
+    }
+
+    async fn remove_role_link(&self, session: &Session, link: &str) -> Result<(), Fault> {
+        self.by_role(session)?.remove_role_link(session, link).await
+    }
+
+    async fn encrypt_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
+        self.by_role(session)?.encrypt_database(session, id).await
     }
 }

@@ -128,6 +128,7 @@ fn as_database(group: Group, region: Option<&Region>) -> Database {
         region,
         message: String::new(),
         endpoints: Vec::new(),
+        encryption: None,
     }
 }
 

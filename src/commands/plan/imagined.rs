@@ -14,9 +14,12 @@ use crate::domain::desired::{DatabaseRequest, NewKey};
 use crate::domain::family::Family;
 use crate::domain::id::{AccountId, KeyArn, Owner, Region, tag};
 use crate::domain::moment::{Moment, Span};
-use crate::domain::observed::{Caller, Candidate, Database, DatabaseState, KeyFacts, KeyState, RegionOffer, Rotation};
+use crate::domain::observed::{
+    Caller, Candidate, Database, DatabaseState, Encryption, KeyFacts, KeyState, RegionOffer, Rotation,
+};
 use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
+use crate::domain::role_link::{RegistrationSeen, RoleLink, Through};
 use crate::ports::{Authority, Fault, FaultClass, KeyService, Place, Session, Upstream};
 
 /// 2000-01-01: a plan shows no times.
@@ -35,6 +38,8 @@ struct Inner {
     keys: BTreeMap<KeyArn, Key>,
     aliases: BTreeMap<(AccountId, Region, String), KeyArn>,
     registrations: BTreeMap<(Scope, Region), String>,
+    /// The records of roles of a scope, and that through which its key is used.
+    links: BTreeMap<Scope, (Vec<RoleLink>, Option<RegistrationSeen>)>,
     /// By id, each with the organization or project that it is in.
     databases: BTreeMap<String, (String, Database)>,
     /// What stands for something that only a cloud knows, and how that is said.
@@ -57,6 +62,7 @@ impl Imagined {
             keys: BTreeMap::new(),
             aliases: BTreeMap::new(),
             registrations: BTreeMap::new(),
+            links: BTreeMap::new(),
             databases: BTreeMap::new(),
             stand_ins: BTreeMap::new(),
         }))
@@ -194,6 +200,7 @@ fn database(id: &str, request: &DatabaseRequest, region: &Region, now: Moment) -
         regions: BTreeMap::from([(region.to_string(), DatabaseState::Active)]),
         message: String::new(),
         endpoints: Vec::new(),
+        encryption: None,
     }
 }
 
@@ -317,6 +324,10 @@ impl Upstream for Imagined {
 
     async fn principals(&self, session: &Session, region: &Region) -> Reading<Vec<String>> {
         let Scope { cloud, principal_role, .. } = &session.scope;
+        if principal_role.starts_with("arn:") {
+            // The customer's own role, which the spec names.
+            return Reading::Present(vec![principal_role.clone()]);
+        }
         let prefix = format!("arn:{}:iam::", region.partition());
         let stand_in = format!("{prefix}{NOBODY}:");
         self.lock().stand_ins.insert(stand_in.clone(), format!("{prefix}<from {cloud} at apply>:"));
@@ -376,7 +387,10 @@ impl Upstream for Imagined {
         let mut inner = self.lock();
         let words = format!("<from {} at apply>", session.scope.cloud);
         let id = inner.stand_in("the-id-of-the-database", &words);
-        let database = database(&id, request, region, inner.now);
+        let mut database = database(&id, request, region, inner.now);
+        let at_once = request.cluster.iter().flat_map(|cluster| &cluster.regions);
+        database.regions.extend(at_once.map(|region| (region.to_string(), DatabaseState::Active)));
+        database.encryption = inner.links.contains_key(&session.scope).then_some(Encryption::On);
         inner.databases.insert(id.clone(), (session.scope.id.clone(), database));
         Ok(id)
     }
@@ -395,6 +409,50 @@ impl Upstream for Imagined {
 
     async fn terminate_database(&self, _: &Session, id: &str) -> Result<(), Fault> {
         self.with_database(id, "delete a database", |database| database.state = DatabaseState::Terminated)
+    }
+
+    async fn registration_by_role(&self, session: &Session) -> Reading<RegistrationSeen> {
+        let registered = self.lock().links.get(&session.scope).and_then(|(_, registered)| registered.clone());
+        registered.map_or(Reading::Absent, Reading::Present)
+    }
+
+    async fn role_links(&self, session: &Session) -> Reading<Vec<RoleLink>> {
+        let links = self.lock().links.get(&session.scope).map(|(links, _)| links.clone());
+        Reading::Present(links.unwrap_or_default())
+    }
+
+    async fn create_role_link(&self, session: &Session) -> Result<RoleLink, Fault> {
+        let mut inner = self.lock();
+        let words = format!("<from {} at apply>", session.scope.cloud);
+        let link = RoleLink {
+            id: inner.stand_in("the-id-of-the-record", &words),
+            trusted: inner.stand_in("the-account-to-trust", &words),
+            external_id: inner.stand_in("the-external-id", &words),
+            role_arn: None,
+            authorized: false,
+            created_at: Some(inner.now),
+        };
+        inner.links.entry(session.scope.clone()).or_default().0.push(link.clone());
+        Ok(link)
+    }
+
+    async fn authorize_role_link(&self, session: &Session, link: &str, role: &str) -> Result<(), Fault> {
+        let mut inner = self.lock();
+        let links = inner.links.get_mut(&session.scope).map(|(links, _)| links);
+        let found = links.and_then(|links| links.iter_mut().find(|known| known.id == link));
+        let found = found.ok_or_else(|| missing("authorize a role", link))?;
+        (found.role_arn, found.authorized) = (Some(role.to_owned()), true);
+        Ok(())
+    }
+
+    async fn register_by_role(&self, session: &Session, _: &Region, key: &KeyArn, link: &str) -> Result<(), Fault> {
+        let seen = RegistrationSeen { key: key.to_string(), usable: true, through: Through::Link(link.to_owned()) };
+        self.lock().links.entry(session.scope.clone()).or_default().1 = Some(seen);
+        Ok(())
+    }
+
+    async fn encrypt_database(&self, _: &Session, id: &str) -> Result<(), Fault> {
+        self.with_database(id, "encrypt a database", |database| database.encryption = Some(Encryption::On))
     }
 }
 

@@ -243,7 +243,7 @@ fn details(step: &Step, plan: &Plan, desired: &Desired, settings: &Settings) -> 
 }
 
 fn requested(request: &DatabaseRequest) -> String {
-    let DatabaseRequest { name: _, tier, capacity_units, keyspace, database_type, group } = request;
+    let DatabaseRequest { name: _, tier, capacity_units, keyspace, database_type, group, cluster: _ } = request;
     let keys = group.as_ref().and_then(|group| group.keys.as_ref());
     let parts = [
         (!tier.is_empty()).then(|| format!("tier {tier}")),

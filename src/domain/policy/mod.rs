@@ -26,6 +26,7 @@ pub mod principal;
 pub mod reach;
 pub mod render;
 pub mod risk;
+pub mod role;
 pub mod statement;
 pub mod template;
 

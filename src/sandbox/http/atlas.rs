@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::Query;
 use axum::http::Response;
 use axum::http::request::Parts;
+use md5::Md5;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::form::{Form, decode};
 use super::versions::{self, Version};
-use super::{Reply, Shared, md5, respond, unheard};
+use super::{Reply, Shared, respond, unheard};
 use crate::sandbox::atlas::{Atlas, Login, PageQuery, Paged, RateLimitSet};
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::ident::hex;
@@ -196,11 +197,11 @@ fn verified(world: &World, digest: &str, parts: &Parts, now_ms: i64) -> Result<L
     else {
         return Err(false);
     };
-    let who = md5::hex(&format!("{user}:{REALM}:{private_key}"));
-    let what = md5::hex(&format!("{}:{uri}", parts.method));
+    let who = md5_hex(&format!("{user}:{REALM}:{private_key}"));
+    let what = md5_hex(&format!("{}:{uri}", parts.method));
     let nonce = field("nonce");
     let (count, cnonce, qop) = (field("nc"), field("cnonce"), field("qop"));
-    let want = md5::hex(&format!("{who}:{nonce}:{count}:{cnonce}:{qop}:{what}"));
+    let want = md5_hex(&format!("{who}:{nonce}:{count}:{cnonce}:{qop}:{what}"));
     if field("response") != want || qop != "auth" {
         return Err(false);
     }
@@ -283,6 +284,10 @@ fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, ServiceError> {
     let invalid =
         |e: axum::extract::rejection::QueryRejection| ServiceError::new(400, "INVALID_QUERY_PARAMETER", e.to_string());
     Query::try_from_uri(&parts.uri).map(|Query(q)| q).map_err(invalid)
+}
+
+fn md5_hex(text: &str) -> String {
+    Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// All values of a parameter that may stand several times.

@@ -9,7 +9,6 @@ mod aws_sts;
 mod control;
 mod cut;
 mod form;
-mod md5;
 mod singlestore;
 mod versions;
 

@@ -65,5 +65,6 @@ pub(super) fn shown(database: astra::Database) -> Database {
         regions,
         message,
         endpoints: Vec::new(),
+        encryption: None,
     }
 }

@@ -1,0 +1,64 @@
+//! The policies of the IAM role as which a cloud uses a key.
+
+use serde_json::json;
+
+use super::super::id::KeyArn;
+use super::super::role_link::RoleLink;
+
+/// The trust policy that lets the cloud, and nobody else by this statement, assume the role
+/// (<https://www.mongodb.com/docs/atlas/security/set-up-unified-aws-access/>).
+pub fn trust_policy(link: &RoleLink) -> String {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "AWS": link.trusted },
+            "Action": "sts:AssumeRole",
+            "Condition": { "StringEquals": { "sts:ExternalId": link.external_id } },
+        }],
+    })
+    .to_string()
+}
+
+/// The permissions that the role needs on these keys.
+pub fn permissions(actions: &[String], keys: &[KeyArn]) -> String {
+    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{ "Effect": "Allow", "Action": actions, "Resource": keys }],
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_role_trusts_the_clouds_account_with_the_external_id_alone() {
+        let link = RoleLink {
+            id: "a".to_owned(),
+            trusted: "arn:aws:iam::900000009900:root".to_owned(),
+            external_id: "e-1".to_owned(),
+            role_arn: None,
+            authorized: false,
+            created_at: None,
+        };
+        let policy: Value = serde_json::from_str(&trust_policy(&link)).unwrap();
+        let statement = &policy["Statement"][0];
+        assert_eq!(statement["Principal"]["AWS"], "arn:aws:iam::900000009900:root");
+        assert_eq!(statement["Condition"]["StringEquals"]["sts:ExternalId"], "e-1");
+        assert_eq!(policy["Statement"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_permissions_name_the_keys_and_no_other() {
+        let key: KeyArn = "arn:aws:kms:us-east-1:111111111111:key/0a".parse().unwrap();
+        let policy: Value = serde_json::from_str(&permissions(&["kms:Decrypt".to_owned()], &[key])).unwrap();
+        assert_eq!(policy["Statement"][0]["Resource"][0], "arn:aws:kms:us-east-1:111111111111:key/0a");
+        assert_eq!(policy["Statement"][0]["Action"][0], "kms:Decrypt");
+    }
+}

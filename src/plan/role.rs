@@ -1,0 +1,440 @@
+//! The registration of a key that the cloud uses as a role in the customer's account.
+//!
+//! # Protocol
+//! The cloud keeps a link for each role; making one is not idempotent. So a link of the declared role is looked for first;
+//! one is made after a durable intent, and an outcome that is not known is looked for until it is found or until the settle
+//! window has passed. The cloud then assumes the role there and then, which its owner has to allow: what the role has to
+//! trust is said from the moment at which it is known. Only then is the key registered, and only a key whose policy was
+//! *seen* to let the role use it.
+//!
+//! A registration can be changed here. Another key is replaced only if the spec names it as an earlier one, and only after
+//! the new one was seen right several times in a row.
+
+use crate::domain::condition::{ConditionType, Reason};
+use crate::domain::desired::DesiredKey;
+use crate::domain::id::{KeyArn, Region, tag};
+use crate::domain::memory::RegionMemory;
+use crate::domain::moment::Span;
+use crate::domain::observed::{KeyFacts, RegionSeen};
+use crate::domain::policy::role::{permissions, trust_policy};
+use crate::domain::reading::Reading;
+use crate::domain::role_link::{RegistrationSeen, RoleLink, Through};
+
+use super::draft::Draft;
+use super::role_step::{LinkRef, RoleStep};
+use super::step::Step;
+use super::{RoleReport, key, registration};
+
+const CONDITION: ConditionType = ConditionType::Registered;
+
+/// A region's key, and what is known of the cloud's way to it.
+struct Way<'a> {
+    desired: &'a DesiredKey,
+    region: &'a Region,
+    facts: &'a KeyFacts,
+    seen: &'a RegionSeen,
+    memory: &'a RegionMemory,
+    /// The declared role.
+    role: &'a str,
+}
+
+/// Whether the key that is registered may be replaced by this object's: it is this very key under a shorter name, or one that
+/// the spec names as an earlier one. Only ARNs name a key for certain; an id alone is that of a key of the same account.
+pub(super) fn replaceable(desired: &DesiredKey, region: &Region, registered: &str, own: Option<&KeyArn>) -> bool {
+    let previous = desired.regions.get(region).into_iter().flat_map(|wish| &wish.previous);
+    previous.chain(own).any(|arn| names(arn, registered))
+}
+
+/// Whether a text names a key: by its ARN, or by its id alone.
+pub(super) fn names(arn: &KeyArn, text: &str) -> bool {
+    let arn = arn.to_string();
+    arn == text || arn.rsplit('/').next() == Some(text)
+}
+
+/// Says so where the spec asks for more than this build can do with a role: to do half of it would be a lie. Yields whether
+/// it does.
+pub(super) fn beyond(draft: &mut Draft<'_>, desired: &DesiredKey, region: &Region) -> bool {
+    let Some(what) = desired.role.as_ref().and_then(|wish| wish.beyond.as_ref()) else { return false };
+    let message = format!("The spec wants something that {what}, and this build does not; nothing is registered.");
+    let fix = "take that out of the spec, and name a role that is there in role.arn.";
+    draft.stuck(CONDITION, Some(region), Reason::InvalidSpec, message, fix);
+    true
+}
+
+/// Has the cloud make a link for the declared role, where there is none. That comes before everything that needs the role:
+/// only the link says whom the role has to trust, so there may be no role yet that a key policy could name.
+pub(super) fn prepare(
+    draft: &mut Draft<'_>,
+    desired: &DesiredKey,
+    region: &Region,
+    facts: &KeyFacts,
+    seen: &RegionSeen,
+    memory: &RegionMemory,
+) {
+    let wish = desired.role.as_ref().filter(|wish| desired.capabilities.through_role && wish.beyond.is_none());
+    let Some(wish) = wish else { return };
+    let free = match &seen.role.registration {
+        Reading::Absent => true,
+        Reading::Present(found) => {
+            let switches = found.through != Through::Credentials || may_switch(desired, found, &facts.arn);
+            replaceable(desired, region, &found.key, Some(&facts.arn)) && switches
+        }
+        Reading::Unknown(_) => false,
+    };
+    let rivalled = desired.rivals.unknown || desired.rivals.older.contains_key(region);
+    if !free || rivalled || seen.role.links.present().is_none() || seen.role.link_of(&wish.arn).is_some() {
+        return;
+    }
+    let way = Way { desired, region, facts, seen, memory, role: &wish.arn };
+    if let Some(id) = &memory.link {
+        match seen.role.link(id) {
+            Some(link) if link.role_arn.is_none() => return,
+            None if draft.look_at_deployment(region, &("no link", id)) < draft.pass.settings.gate_looks => {
+                let message = format!("The cloud does not show its record {id} of the role; looking again.");
+                draft.working(CONDITION, Some(region), Reason::LinkingRole, message);
+                let spacing = draft.pass.settings.gate_spacing;
+                draft.wait(spacing);
+                return;
+            }
+            // Of a role that was declared before, or gone.
+            Some(_) | None => {}
+        }
+    }
+    way.make(draft);
+}
+
+/// Plans the registration of a region's key, of which the cloud accepts the credentials.
+pub(super) fn plan_region(
+    draft: &mut Draft<'_>,
+    desired: &DesiredKey,
+    region: &Region,
+    facts: &KeyFacts,
+    seen: &RegionSeen,
+    memory: &RegionMemory,
+    policy_holds: bool,
+) {
+    let Some(wish) = &desired.role else {
+        let message = "The spec names no role as which the cloud could use the key.".to_owned();
+        draft.stuck(CONDITION, Some(region), Reason::InvalidSpec, message, "name one in spec.upstream.");
+        return;
+    };
+    if beyond(draft, desired, region) {
+        return;
+    }
+    let way = Way { desired, region, facts, seen, memory, role: &wish.arn };
+    let link = seen.role.link_of(&wish.arn).or_else(|| seen.role.link(memory.link.as_deref()?)).cloned();
+    draft.report(region).cloud_role = Some(RoleReport { arn: wish.arn.clone(), link });
+    if seen.role.links.present().is_none() {
+        registration::not_seen(draft, region, &seen.role.links);
+        return;
+    }
+    let registered = match &seen.role.registration {
+        Reading::Present(registered) => Some(registered),
+        Reading::Absent => None,
+        unknown @ Reading::Unknown(_) => {
+            registration::not_seen(draft, region, unknown);
+            return;
+        }
+    };
+    let ours = facts.arn.to_string();
+    match registered {
+        Some(found) if found.key == ours && way.is_by_the_role(found) => way.registered(draft, found),
+        Some(found) => {
+            draft.report(region).registered = Some(found.key.clone());
+            if found.through == Through::Credentials && !may_switch(desired, found, &facts.arn) {
+                by_credentials(draft, region, found, &ours);
+            } else if replaceable(desired, region, &found.key, Some(&facts.arn)) {
+                way.register(draft, Some(found), policy_holds);
+            } else {
+                conflict(draft, region, &ours, &found.key);
+            }
+        }
+        None => way.absent(draft, policy_holds),
+    }
+}
+
+impl Way<'_> {
+    /// Whether the registered key is used through the declared role, as far as the cloud says.
+    fn is_by_the_role(&self, found: &RegistrationSeen) -> bool {
+        match &found.through {
+            Through::NotSaid => true,
+            Through::Link(id) => {
+                self.seen.role.link(id).is_some_and(|link| link.role_arn.as_deref() == Some(self.role))
+            }
+            Through::Credentials => false,
+        }
+    }
+
+    /// The right key is registered, by the right role.
+    fn registered(&self, draft: &mut Draft<'_>, found: &RegistrationSeen) {
+        let Self { desired, region, facts, seen, memory, .. } = *self;
+        draft.report(region).registered = Some(found.key.clone());
+        let settings = draft.pass.settings.clone();
+        let noted = seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT));
+        if !found.usable {
+            let young = memory.registering.is_some_and(|at| draft.now().since(at) < settings.deploy_settle);
+            if young && !noted {
+                let message = format!("{} is registered, and the cloud cannot use it yet.", facts.arn);
+                draft.working(CONDITION, Some(region), Reason::Registering, message);
+                draft.poll();
+            } else {
+                self.unusable(draft);
+            }
+            return;
+        }
+        let looks = draft.look(region, &key::gate_facts(facts, seen));
+        if !noted && !desired.observe_only && looks < settings.gate_looks {
+            let message = format!(
+                "{} is registered and usable; that has to be seen {} times in a row ({looks} so far).",
+                facts.arn, settings.gate_looks
+            );
+            draft.working(CONDITION, Some(region), Reason::Registering, message);
+            draft.wait(settings.gate_spacing);
+            return;
+        }
+        let previous = self.previous();
+        if noted && !previous.is_empty() {
+            let message = format!(
+                "{} is registered. Backups that were made under {} need that key still: it is left as it is, and the role keeps its right to it.",
+                facts.arn,
+                previous.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            );
+            draft.fine(CONDITION, Some(region), Reason::RegisteredAndRead, &message);
+            return;
+        }
+        registration::registered(draft, desired, region, facts, seen, memory);
+    }
+
+    fn previous(&self) -> &[KeyArn] {
+        self.desired.regions.get(self.region).map_or(&[], |wish| wish.previous.as_slice())
+    }
+
+    /// The cloud says that it cannot use the key.
+    fn unusable(&self, draft: &mut Draft<'_>) {
+        let Self { desired, region, facts, .. } = *self;
+        let message = format!(
+            "{} says that it cannot use {}. On its next check it shuts down the databases that are under the key; their data stay, and come back with the key.",
+            desired.scope.cloud, facts.arn
+        );
+        let fix = format!(
+            "see to it that {} may be assumed by the cloud and may use the key.{}",
+            self.role,
+            self.to_allow(self.seen.role.link_of(self.role))
+        );
+        draft.stuck(CONDITION, Some(region), Reason::RegistrationNotValid, message, &fix);
+    }
+
+    /// No key is registered.
+    fn absent(&self, draft: &mut Draft<'_>, policy_holds: bool) {
+        let Self { region, facts, seen, memory, .. } = *self;
+        let settings = draft.pass.settings.clone();
+        let noted = seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT));
+        let was_ours = memory.registered.as_ref() == Some(&facts.arn.to_string());
+        let looks = draft.look(region, &key::gate_facts(facts, seen));
+        if (was_ours || noted) && looks < settings.gate_looks {
+            // It was there. Reads are not monotonic, so one look that misses it proves nothing.
+            draft.wait(settings.gate_spacing);
+            let message = "The cloud does not show the registration; the operator looks again.".to_owned();
+            draft.working(CONDITION, Some(region), Reason::RegistrationUncertain, message);
+            return;
+        }
+        self.register(draft, None, policy_holds);
+    }
+
+    /// Registers the key, or the role of the registered key, once the way to it is open.
+    fn register(&self, draft: &mut Draft<'_>, replaces: Option<&RegistrationSeen>, policy_holds: bool) {
+        let Self { desired, region, facts, seen, .. } = *self;
+        if registration::rivalled(draft, desired, region) {
+            return;
+        }
+        let Some(link) = self.link(draft) else { return };
+        if !policy_holds {
+            let message = "Waits until the key policy is seen to hold.".to_owned();
+            draft.working(CONDITION, Some(region), Reason::RegistrationWaits, message);
+            return;
+        }
+        let settings = draft.pass.settings.clone();
+        let looks = draft.look(region, &key::gate_facts(facts, seen));
+        if replaces.is_some() && looks < settings.gate_looks {
+            let message = format!(
+                "Ready to register {} in place of what is registered; everything has to look right {} times in a row ({looks} so far).",
+                facts.arn, settings.gate_looks
+            );
+            draft.working(CONDITION, Some(region), Reason::Registering, message);
+            draft.wait(settings.gate_spacing);
+            return;
+        }
+        let step = Step::Role(RoleStep::Register {
+            region: region.clone(),
+            key: facts.arn.clone(),
+            link: link.id.clone(),
+            replaces: replaces.map(|found| found.key.clone()),
+            not_after: draft.observed.at + settings.look_valid,
+        });
+        if self.refused_for_long(draft, Some(&link)) {
+            self.send(draft, step);
+            return;
+        }
+        let message = match replaces {
+            Some(found) => format!("{} is being registered in place of {}.", facts.arn, found.key),
+            None => format!("{} is being registered.", facts.arn),
+        };
+        draft.working(CONDITION, Some(region), Reason::Registering, message);
+        self.send(draft, step);
+    }
+
+    fn send(&self, draft: &mut Draft<'_>, step: Step) {
+        let started_at = draft.now();
+        let holdoff = draft.pass.settings.repair_holdoff;
+        let made = draft.memory.recent.get(&step.effect()).copied();
+        if made.is_some_and(|at| started_at.since(at) < holdoff) {
+            // It was done, and is not shown yet.
+            draft.poll();
+            return;
+        }
+        draft.step(Step::RecordRegistrationIntent { region: self.region.clone(), started_at });
+        draft.step(step);
+    }
+
+    /// The link through which the cloud can use the key as the declared role; none as long as there is something to do for it.
+    fn link(&self, draft: &mut Draft<'_>) -> Option<RoleLink> {
+        let Self { seen, memory, role, .. } = *self;
+        if let Some(link) = seen.role.link_of(role) {
+            if link.authorized {
+                return Some(link.clone());
+            }
+            self.authorize(draft, link);
+            return None;
+        }
+        let unfinished = memory.link.as_ref().and_then(|id| seen.role.link(id)).filter(|link| link.role_arn.is_none());
+        // Where there is none, that was said before.
+        self.authorize(draft, unfinished?);
+        None
+    }
+
+    /// Has the cloud make a link, unless an earlier attempt may have made one.
+    fn make(&self, draft: &mut Draft<'_>) {
+        let Self { desired, region, seen, memory, role, .. } = *self;
+        let settings = draft.pass.settings.clone();
+        if let Some(started_at) = memory.linking {
+            let (from, until) =
+                (started_at - settings.clock_skew, started_at + settings.deploy_settle + settings.clock_skew);
+            let unfinished = |link: &&RoleLink| {
+                link.role_arn.is_none() && link.created_at.is_some_and(|at| at >= from && at <= until)
+            };
+            let mut found = seen.role.links.present().into_iter().flatten().filter(unfinished);
+            match (found.next(), found.next()) {
+                (Some(link), None) => {
+                    let message = format!("Found the record {} that was made for this object; keeping it.", link.id);
+                    draft.working(CONDITION, Some(region), Reason::LinkingRole, message);
+                    let link = LinkRef::Id(link.id.clone());
+                    draft.step(Step::Role(RoleStep::Record { region: region.clone(), link }));
+                    return;
+                }
+                (Some(one), Some(other)) => {
+                    let message = format!(
+                        "Of the unfinished records of roles {} and {}, and perhaps others, it cannot be told which was made for this object.",
+                        one.id, other.id
+                    );
+                    let fix = format!(
+                        "in {}, remove the records that nobody needs, or authorize one with {role}.",
+                        desired.scope.cloud
+                    );
+                    draft.stuck(CONDITION, Some(region), Reason::RegistrationConflict, message, &fix);
+                    return;
+                }
+                (None, _) => {}
+            }
+            let age = draft.now().since(started_at);
+            if age < settings.deploy_settle {
+                let left = Span(settings.deploy_settle.0 - age.0);
+                let message = format!(
+                    "It is not known whether the cloud made the record of the role that it was asked for {} s ago; looking for it, another attempt in {} s at the earliest.",
+                    age.as_seconds(),
+                    left.as_seconds()
+                );
+                draft.working(CONDITION, Some(region), Reason::LinkingRole, message);
+                draft.wait(left);
+                draft.poll();
+                return;
+            }
+        }
+        let message = format!("The cloud is being asked for a record of the role {role}.");
+        draft.working(CONDITION, Some(region), Reason::LinkingRole, message);
+        let (region, started_at) = (region.clone(), draft.now());
+        draft.step(Step::Role(RoleStep::RecordIntent { region: region.clone(), started_at }));
+        draft
+            .step(Step::Role(RoleStep::Create { region: region.clone(), not_after: started_at + settings.look_valid }));
+        draft.step(Step::Role(RoleStep::Record { region, link: LinkRef::CreatedInThisPass }));
+    }
+
+    fn authorize(&self, draft: &mut Draft<'_>, link: &RoleLink) {
+        let Self { region, role, .. } = *self;
+        let planned = draft.repeatable(Step::Role(RoleStep::Authorize {
+            region: region.clone(),
+            link: link.id.clone(),
+            role: role.to_owned(),
+        }));
+        if self.refused_for_long(draft, Some(link)) {
+            return;
+        }
+        let message = if planned {
+            format!("The cloud is about to assume the role {role}.{}", self.to_allow(Some(link)))
+        } else {
+            format!("The cloud has assumed the role {role}, and does not show it yet.")
+        };
+        draft.working(CONDITION, Some(region), Reason::LinkingRole, message);
+    }
+
+    /// Says so where the cloud has been unable to use the key as the role for longer than it takes a change to be seen
+    /// everywhere. It is tried all the same.
+    fn refused_for_long(&self, draft: &mut Draft<'_>, link: Option<&RoleLink>) -> bool {
+        let Self { desired, region, facts, role, .. } = *self;
+        let Some(since) = draft.memory.refused_roles.get(region).copied() else { return false };
+        if draft.now().since(since) < draft.pass.settings.deploy_settle {
+            return false;
+        }
+        let message =
+            format!("{} has been unable to use {} as the role {role} since {since}.", desired.scope.cloud, facts.arn);
+        let fix = format!("an administrator of the role adds what is missing.{}", self.to_allow(link));
+        draft.stuck(CONDITION, Some(region), Reason::CloudRoleRefused, message, &fix);
+        true
+    }
+
+    /// What the role has to trust, and what it has to be allowed, as JSON.
+    fn to_allow(&self, link: Option<&RoleLink>) -> String {
+        let actions: Vec<String> =
+            self.desired.capabilities.needs.iter().flat_map(|need| need.actions.clone()).collect();
+        let keys: Vec<KeyArn> = std::iter::once(&self.facts.arn).chain(self.previous()).cloned().collect();
+        let trust =
+            link.map(|link| format!(" Its trust policy has to hold {}.", trust_policy(link))).unwrap_or_default();
+        format!("{trust} Its permissions have to hold {}.", permissions(&actions, &keys))
+    }
+}
+
+/// Another key is registered, which the spec does not name.
+fn conflict(draft: &mut Draft<'_>, region: &Region, ours: &str, arn: &str) {
+    let message = format!("The cloud has {arn} registered, which is not this object's key.");
+    let fix = format!(
+        "if {ours} is to take its place, name {arn} in previousKeyArns; if that key is the right one, name it in keyArn. It is not overwritten before."
+    );
+    draft.stuck(CONDITION, Some(region), Reason::RegistrationConflict, message, &fix);
+}
+
+/// Whether a key that the cloud uses by an access key may be used by the role: the spec says so, and it is this very key. It
+/// stays the key, so that what is encrypted under it can be opened all the while; another one comes after that.
+fn may_switch(desired: &DesiredKey, found: &RegistrationSeen, own: &KeyArn) -> bool {
+    desired.role.as_ref().is_some_and(|wish| wish.may_replace_credentials) && names(own, &found.key)
+}
+
+/// The cloud uses a key by an access key of an IAM user, as it was done before there were roles.
+fn by_credentials(draft: &mut Draft<'_>, region: &Region, found: &RegistrationSeen, ours: &str) {
+    let message = format!(
+        "The cloud uses {} by an access key of an IAM user, the old way; changing that to a role cannot be undone.",
+        found.key
+    );
+    let fix = format!(
+        "to have it changed, set switchFromCredentials, and name that key in keyArn: the role is changed first, with the same key. Another key, such as {ours}, can take its place after that."
+    );
+    draft.stuck(CONDITION, Some(region), Reason::RegistrationConflict, message, &fix);
+}
