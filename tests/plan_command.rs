@@ -111,6 +111,8 @@ fn standard_input_several_files_and_directories_come_to_the_same() {
 fn a_file_that_is_missing_or_no_yaml_is_said_so() {
     let missing = told(&plan(&["-f", "no/such/file.yaml"], ""));
     assert!(missing.starts_with("exit 1\n") && missing.contains("no/such/file.yaml cannot be read"), "{missing}");
+    let no_yaml = told(&plan(&["-f", "examples"], ""));
+    assert!(no_yaml.starts_with("exit 1\n") && no_yaml.contains("no YAML file in this directory"), "{no_yaml}");
     let broken = told(&plan(&["-f", "-"], "kind: [unclosed"));
     assert!(broken.starts_with("exit 1\n") && broken.contains("standard input: it is not YAML"), "{broken}");
 }
@@ -142,7 +144,7 @@ fn the_json_says_the_same_as_the_text() {
 
 #[test]
 fn the_name_of_the_installation_is_part_of_what_is_planned() {
-    let text = told(&plan(&["-f", "examples", "--installation", "production"], ""));
+    let text = told(&plan(&["-f", "examples/astra", "--installation", "production"], ""));
     assert!(text.contains("alias/cmk-operator/production/payments/payments"), "{text}");
 }
 

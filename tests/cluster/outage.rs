@@ -72,10 +72,12 @@ async fn heals(scene: &Scene, clocks: &mut Clocks<'_>, cloud: &str) {
 async fn check(down: &str) {
     let mut scene = Scene::new(&format!("outage{down}")).await;
     let ahead = scene.dir.path().join("ahead").display().to_string();
-    // As in life, but that clocks which step make no lease run out.
+    // As in life, but that every look is at everything, and that clocks which step make no lease run out.
     let flags = [
         ["--clock-ahead", ahead.as_str()],
         ["--longest-backoff", "1h"],
+        ["--policy-interval", "10m"],
+        ["--resync", "10m"],
         ["--lease-duration", "5h"],
         ["--lease-act", "4h"],
     ];

@@ -74,6 +74,10 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failed> {
         let entries = std::fs::read_dir(path).map_err(|error| wrong(&error))?;
         let yaml = |path: &PathBuf| path.extension().is_some_and(|e| e == "yaml" || e == "yml");
         let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(yaml).collect();
+        if found.is_empty() {
+            let why = "there is no YAML file in this directory; directories in it are not read";
+            return Err(failed(format!("{} cannot be planned", path.display()))(&why));
+        }
         found.sort();
         files.append(&mut found);
     }
