@@ -184,9 +184,12 @@ impl Capabilities {
                 through_role: true,
                 one_key: true,
             },
-            Cloud::SingleStore => {
-                Self { supported: true, portal: Some(Portal::singlestore()), ..Self::unsupported(Proof::Attested) }
-            }
+            Cloud::SingleStore => Self {
+                supported: true,
+                adds_regions: true,
+                portal: Some(Portal::singlestore()),
+                ..Self::unsupported(Proof::Attested)
+            },
         }
     }
 }
