@@ -85,9 +85,9 @@ async fn look(client: &Client) -> Result<Look> {
     let wrong = failed("the objects could not be read");
     let keys: Api<CustomerKey> = Api::all(client.clone());
     let clusters: Api<EncryptedCluster> = Api::all(client.clone());
-    let mut look = Look::default();
-    look.keys = keys.list(&ListParams::default()).await.map_err(|e| wrong(&e))?.items;
-    look.clusters = clusters.list(&ListParams::default()).await.map_err(|e| wrong(&e))?.items;
+    let keys = keys.list(&ListParams::default()).await.map_err(|e| wrong(&e))?.items;
+    let clusters = clusters.list(&ListParams::default()).await.map_err(|e| wrong(&e))?.items;
+    let mut look = Look { keys, clusters, ..Look::default() };
     for key in look.keys.clone() {
         let name = format!("CustomerKey {}/{}", key.namespace().unwrap_or_default(), key.name_any());
         let status = key.status.clone().unwrap_or_default();

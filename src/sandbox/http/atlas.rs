@@ -287,7 +287,7 @@ fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, ServiceError> {
 }
 
 fn md5_hex(text: &str) -> String {
-    Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Md5::digest(text.as_bytes()))
 }
 
 /// All values of a parameter that may stand several times.
