@@ -122,6 +122,11 @@ pub struct Run {
     #[arg(long, env = "CMK_DELETION_ROLE_ARN")]
     pub deletion_role_arn: Option<String>,
 
+    /// The ARN of the permissions boundary of the IAM roles that the operator makes (spec.upstream.atlas.role.create);
+    /// {account} in it stands for the account of the role. A role that is there already keeps the one that it has.
+    #[arg(long, env = "CMK_ROLE_PERMISSIONS_BOUNDARY")]
+    pub role_permissions_boundary: Option<String>,
+
     /// Contends for a Lease, so that only one replica acts.
     #[arg(long, env = "CMK_LEADER_ELECTION", default_value_t = true, action = clap::ArgAction::Set)]
     pub leader_election: bool,
@@ -312,6 +317,14 @@ pub struct IamPolicy {
     #[arg(long)]
     pub multi_region: bool,
 
+    /// Lets the roles be made as which a cloud uses keys (spec.upstream.atlas.role.create).
+    #[arg(long)]
+    pub cloud_roles: bool,
+
+    /// The permissions boundary of such roles, as in `run`: without it none can be made.
+    #[arg(long, env = "CMK_ROLE_PERMISSIONS_BOUNDARY")]
+    pub role_permissions_boundary: Option<String>,
+
     /// Lets keys that the operator made be scheduled for deletion, and that be taken back.
     #[arg(long)]
     pub deletion: bool,
@@ -405,6 +418,7 @@ impl Run {
             poll: hidden.poll,
             take_over_from: self.take_over_from.clone(),
             ambient_namespaces: self.ambient_namespaces.clone(),
+            role_boundary: self.role_permissions_boundary.clone(),
             ..Settings::default()
         }
     }

@@ -12,8 +12,10 @@ use std::ops::ControlFlow;
 
 use crate::clock::Clock;
 use crate::domain::desired::{Desired, DesiredKey, NewKey};
+use crate::domain::iam_role::NewRole;
 use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::moment::Moment;
+use crate::domain::policy::role::{permissions, trust_policy};
 use crate::domain::reading::Reading;
 use crate::observe::{Credentials, place};
 use crate::plan::check::Checked;
@@ -186,7 +188,7 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
                 self.still_valid(step, *not_after)?;
                 self.upstream.encrypt_database(self.session(step)?, database).await
             }
-            Step::Role(role) => self.perform_role(step, role, outcome).await,
+            Step::Role(role) => self.perform_role(desired, step, role, outcome).await,
             Step::MarkDeletion { .. }
             | Step::ScheduleDeletion { .. }
             | Step::CancelDeletion { .. }
@@ -237,7 +239,13 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
         self.keys.replicate_key(&place, primary, region, key).await
     }
 
-    async fn perform_role(&mut self, step: &Step, role: &RoleStep, outcome: &mut Outcome) -> Result<(), Fault> {
+    async fn perform_role(
+        &mut self,
+        desired: &Desired,
+        step: &Step,
+        role: &RoleStep,
+        outcome: &mut Outcome,
+    ) -> Result<(), Fault> {
         match role {
             RoleStep::RecordIntent { region, started_at } => {
                 self.ledger.record(&Record::RoleLinkIntent(region.clone(), *started_at)).await
@@ -264,6 +272,36 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
             RoleStep::Register { region, key, link, replaces: _, not_after } => {
                 self.still_valid(step, *not_after)?;
                 self.upstream.register_by_role(self.session(step)?, region, key, link).await
+            }
+            RoleStep::Withdraw { region: _, key: _, not_after } => {
+                self.still_valid(step, *not_after)?;
+                self.upstream.withdraw(self.session(step)?).await
+            }
+            RoleStep::RemoveLink { region: _, link, not_after } => {
+                self.still_valid(step, *not_after)?;
+                self.upstream.remove_role_link(self.session(step)?, link).await
+            }
+            RoleStep::DeleteRole { region, role, not_after } => {
+                self.still_valid(step, *not_after)?;
+                self.keys.delete_role(&place(desired, key_of(desired, step)?, region), role).await
+            }
+            RoleStep::MakeRole { region, role, link, boundary, description, tags } => {
+                let new = NewRole {
+                    arn: role.clone(),
+                    trust: trust_policy(link),
+                    boundary: boundary.clone(),
+                    description: description.clone(),
+                    tags: tags.clone(),
+                };
+                self.keys.create_role(&place(desired, key_of(desired, step)?, region), &new).await
+            }
+            RoleStep::TrustCloud { region, role, link } => {
+                let place = place(desired, key_of(desired, step)?, region);
+                self.keys.trust_role(&place, role, &trust_policy(link)).await
+            }
+            RoleStep::PermitRole { region, role, actions, keys } => {
+                let place = place(desired, key_of(desired, step)?, region);
+                self.keys.permit_role(&place, role, &permissions(actions, keys)).await
             }
         }
     }

@@ -257,26 +257,44 @@ async fn why(options: &Why) -> Result<ExitCode, Failure> {
 /// Prints the least IAM policy.
 fn iam_policy(options: &IamPolicy) -> Result<ExitCode, Failure> {
     use aws::rights::{Narrowing, Part, policy};
-    let IamPolicy { account, regions, installation, multi_region, deletion, deletion_role_arn, assume_roles, only } =
-        options;
+    let IamPolicy {
+        account,
+        regions,
+        installation,
+        multi_region,
+        cloud_roles,
+        role_permissions_boundary,
+        deletion,
+        deletion_role_arn,
+        assume_roles,
+        only,
+    } = options;
     let roles: Vec<String> = assume_roles.iter().chain(deletion_role_arn).cloned().collect();
     let restoring = (*deletion || deletion_role_arn.is_some()).then_some(Part::Restoring);
     let replicas = multi_region.then_some(Part::Replicas);
+    let made = cloud_roles.then_some(Part::CloudRoles);
+    let unmade = made.and(restoring).map(|_| Part::CloudRoleEnds);
+    let keys = [Some(Part::Keys), replicas, restoring, made, unmade];
     let parts: Vec<Part> = match only {
-        Some(Rights::Keys) => [Some(Part::Keys), replicas, restoring].into_iter().flatten().collect(),
+        Some(Rights::Keys) => keys.into_iter().flatten().collect(),
         Some(Rights::Deletion) => vec![Part::Deletion],
         Some(Rights::Roles) => vec![Part::Roles],
         None => {
             let deletion = deletion.then_some(Part::Deletion);
             let assumes = (!roles.is_empty()).then_some(Part::Roles);
-            [Some(Part::Keys), replicas, deletion, restoring, assumes].into_iter().flatten().collect()
+            keys.into_iter().chain([deletion, assumes]).flatten().collect()
         }
     };
     if parts.contains(&Part::Roles) && roles.is_empty() {
         return Err(Failed("name the roles with --assume-role or --deletion-role-arn".to_owned()).into());
     }
-    let to =
-        Narrowing { account: account.clone(), regions: regions.clone(), installation: installation.clone(), roles };
+    let to = Narrowing {
+        account: account.clone(),
+        regions: regions.clone(),
+        installation: installation.clone(),
+        roles,
+        boundary: role_permissions_boundary.clone(),
+    };
     let text = format!("{:#}\n", policy(&parts, &to));
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

@@ -161,9 +161,15 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         if !self.key.capabilities.through_role {
             return (self.upstream.registration(session, region).await, RoleSeen::default());
         }
-        let (links, registration) =
-            join!(self.upstream.role_links(session), self.upstream.registration_by_role(session));
-        (registration.clone().map(|seen| seen.key), RoleSeen { links, registration })
+        let iam = async {
+            match self.key.role.as_ref().filter(|role| role.made && matches!(self.desired, Desired::Key(_))) {
+                Some(role) => self.keys.role(&self.place(region), &role.arn).await,
+                None => Reading::NOT_LOOKED,
+            }
+        };
+        let (links, registration, iam) =
+            join!(self.upstream.role_links(session), self.upstream.registration_by_role(session), iam);
+        (registration.clone().map(|seen| seen.key), RoleSeen { links, registration, iam })
     }
 
     async fn aws(&self, region: &Region, memory: Option<&RegionMemory>) -> RegionSeen {
@@ -336,8 +342,13 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         let registered = |region: &&RegionMemory| {
             region.key.as_ref().is_some_and(|arn| region.registered.as_ref() == Some(&arn.to_string()))
         };
+        let everything = self.depth == Depth::Everything;
+        if everything && key.object.deleting && key.capabilities.through_role {
+            // Whatever is under the key keeps the cloud from letting go of it.
+            return self.upstream.databases(session).await;
+        }
         let mut registered = memory.regions.values().filter(registered).peekable();
-        let looks = self.depth == Depth::Everything && !key.object.deleting && registered.peek().is_some();
+        let looks = everything && !key.object.deleting && registered.peek().is_some();
         if looks && (self.sweep || registered.any(|region| region.unprotected.is_none())) {
             self.upstream.databases(session).await
         } else {

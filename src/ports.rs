@@ -11,6 +11,7 @@ pub use crate::domain::fault::{Applied, Cause, Fault, FaultClass};
 
 use crate::domain::capabilities::Scope;
 use crate::domain::desired::{Access, DatabaseRequest, NewKey};
+use crate::domain::iam_role::{IamRole, NewRole};
 use crate::domain::id::{KeyArn, Owner, Region};
 use crate::domain::memory::{DeployIntent, KeyIntent};
 use crate::domain::moment::Moment;
@@ -125,6 +126,44 @@ pub trait KeyService: Send + Sync {
         key: &KeyArn,
         window_days: i32,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// A role of IAM by its ARN, with the inline policy that is ours (`iam:GetRole`, `iam:GetRolePolicy`). It is looked for by
+    /// its name, so that one of another path is shown with its own ARN. Not found is `Absent`.
+    fn role(&self, place: &Place, arn: &str) -> impl Future<Output = Reading<IamRole>> + Send {
+        let _ = (place, arn);
+        async { Reading::NOT_LOOKED }
+    }
+
+    /// Makes a role (`iam:CreateRole`). Its name is unique in the account: a `Conflict` if there is one, so that it can be
+    /// repeated.
+    fn create_role(&self, place: &Place, role: &NewRole) -> impl Future<Output = Result<(), Fault>> + Send {
+        no_roles("iam:CreateRole", place, &role.arn)
+    }
+
+    /// Replaces a role's trust policy (`iam:UpdateAssumeRolePolicy`). Repeatable.
+    fn trust_role(&self, place: &Place, arn: &str, trust: &str) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = trust;
+        no_roles("iam:UpdateAssumeRolePolicy", place, arn)
+    }
+
+    /// Puts the inline policy that is ours (`iam:PutRolePolicy`). Repeatable.
+    fn permit_role(&self, place: &Place, arn: &str, policy: &str) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = policy;
+        no_roles("iam:PutRolePolicy", place, arn)
+    }
+
+    /// Deletes a role and the inline policy that is ours (`iam:DeleteRolePolicy`, `iam:DeleteRole`). AWS refuses it while
+    /// somebody else's policies are on it. Repeatable; one that is gone is a success.
+    fn delete_role(&self, place: &Place, arn: &str) -> impl Future<Output = Result<(), Fault>> + Send {
+        no_roles("iam:DeleteRole", place, arn)
+    }
+}
+
+/// That an implementation has nothing to do with roles.
+fn no_roles(operation: &str, place: &Place, arn: &str) -> impl Future<Output = Result<(), Fault>> + Send + use<> {
+    let fault =
+        Fault::new(FaultClass::Terminal, operation, arn, format!("no roles are made for {}", place.on_behalf_of));
+    async { Err(fault) }
 }
 
 /// The secret values with which a database cloud is called. Never printed.

@@ -47,7 +47,7 @@ macro_rules! tables {
 
 tables! {
     create uncertain recorded attributes adopted policy registration credentials tags gate deploy reattach add_region encryption
-    multi_region atlas atlas_clusters unprotected deletion teardown removal restore glance paused verdict unsupported faults
+    multi_region atlas atlas_role atlas_end atlas_clusters unprotected deletion teardown removal restore glance paused verdict unsupported faults
     failed singlestore
 }
 

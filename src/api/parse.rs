@@ -12,6 +12,7 @@ use crate::domain::desired::{
     Access, Afterlife, BackupKey, ClusterRequest, DatabaseRequest, Deployment as DesiredDeployment, DesiredCluster,
     DesiredKey, DesiredRegion, LinkedKey, Object, PolicyWish, Rivals, User, WishedStatements,
 };
+use crate::domain::iam_role;
 use crate::domain::id::{Malformed, Name, Owner, Region};
 use crate::domain::reading::Reading;
 use crate::domain::role_link::RoleWish;
@@ -119,20 +120,16 @@ fn leaving(key: &CustomerKey) -> BTreeSet<Region> {
 /// The role as which the cloud uses the key: one that is there, or one under the path that belongs to the namespace.
 fn role(upstream: &Upstream, owner: &Owner, access: &Access, region: Option<&Region>) -> Option<RoleWish> {
     let atlas = upstream.atlas.as_ref()?;
-    let role = &atlas.role;
-    let restricts = || "restricts the key to the cloud's addresses (spec.upstream.atlas.restrictSourceIps)".to_owned();
+    let restricts =
+        || "restrict the key to the cloud's addresses yet (spec.upstream.atlas.restrictSourceIps)".to_owned();
     let beyond = atlas.restrict_source_ips.then(restricts);
-    if let Some(arn) = &role.arn {
-        return Some(RoleWish { arn: arn.clone(), may_replace_credentials: atlas.switch_from_credentials, beyond });
-    }
-    let makes = || Some("makes IAM roles (spec.upstream.atlas.role.create)".to_owned());
-    let beyond = beyond.or_else(makes);
-    let name = &role.create.as_ref()?.name;
-    let Owner { installation, namespace, .. } = owner;
-    let partition = region.map_or("aws", |region| region.partition());
-    let path = format!("/cmk-operator/{installation}/{namespace}/");
-    let arn = format!("arn:{partition}:iam::{}:role{path}{name}", access.account);
-    Some(RoleWish { arn, may_replace_credentials: atlas.switch_from_credentials, beyond })
+    let may_replace_credentials = atlas.switch_from_credentials;
+    let (arn, made) = match (&atlas.role.arn, &atlas.role.create) {
+        (Some(arn), _) => (arn.clone(), false),
+        (None, Some(create)) => (iam_role::arn_of(owner, &access.account, region?, &create.name), true),
+        (None, None) => return None,
+    };
+    Some(RoleWish { arn, may_replace_credentials, made, beyond })
 }
 
 /// The cloud and the scope in it that a key is for.
@@ -373,6 +370,9 @@ fn deployment(
         return Ok(None);
     };
     let adopts = atlas.as_ref().is_some_and(|atlas| atlas.existing.is_some());
-    let (scope, capabilities) = (scope(cloud), Capabilities::of(cloud));
+    let (mut scope, capabilities) = (scope(cloud), Capabilities::of(cloud));
+    if let Some(project) = atlas.as_ref().and_then(|atlas| atlas.project_id.as_ref()) {
+        scope.id.clone_from(project);
+    }
     Ok(Some(DesiredDeployment { scope, capabilities, bound_id, adopts, request, by_hand, attested }))
 }

@@ -14,6 +14,7 @@ use tower::{Layer, Service};
 
 use super::{Failed, failed};
 use crate::domain::desired::{DatabaseRequest, NewKey};
+use crate::domain::iam_role::{IamRole, NewRole};
 use crate::domain::id::{KeyArn, Owner, Region};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer, Rotation};
@@ -103,6 +104,26 @@ impl<P: KeyService> KeyService for ReadOnly<P> {
 
     async fn enable(&self, _: &Place, key: &KeyArn) -> Result<(), Fault> {
         refused("kms:EnableKey", key.to_string())
+    }
+
+    async fn role(&self, place: &Place, arn: &str) -> Reading<IamRole> {
+        self.0.role(place, arn).await
+    }
+
+    async fn create_role(&self, _: &Place, role: &NewRole) -> Result<(), Fault> {
+        refused("iam:CreateRole", &role.arn)
+    }
+
+    async fn trust_role(&self, _: &Place, arn: &str, _: &str) -> Result<(), Fault> {
+        refused("iam:UpdateAssumeRolePolicy", arn)
+    }
+
+    async fn permit_role(&self, _: &Place, arn: &str, _: &str) -> Result<(), Fault> {
+        refused("iam:PutRolePolicy", arn)
+    }
+
+    async fn delete_role(&self, _: &Place, arn: &str) -> Result<(), Fault> {
+        refused("iam:DeleteRole", arn)
     }
 }
 

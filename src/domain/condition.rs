@@ -219,6 +219,9 @@ reasons! {
     RegistrationUncertain Working Nobody "The outcome of an earlier registration is not known; the operator reads until it is.";
     LinkingRole Working Nobody "The cloud is being told of the role as which it uses the key.";
     CloudRoleRefused Stuck AwsAdministrator "The cloud has been unable for minutes to use the key as the role: what the role trusts, or what it may do, is not enough.";
+    MakingRole Working Nobody "The role as which the cloud uses the key is being made in AWS.";
+    HealingRole Healing Nobody "The role that the operator made differs from what the cloud needs and is being put right.";
+    CloudRoleTaken Stuck AwsAdministrator "AWS has a role of the declared name that this object did not make; it is never changed.";
     RegistrationWaits Working Nobody "Registration waits for the key and its policy.";
     RegistrationConflict Stuck CloudAdministrator "Another key is registered where this one should be; it is never overwritten.";
     RegistrationSlotTaken Stuck Author "An older object claims the same registration.";
@@ -259,6 +262,7 @@ reasons! {
     DatabaseFailed Stuck CloudAdministrator "The database is in a state that it does not leave by itself.";
     DatabaseGone Stuck CloudAdministrator "The database that status names no longer exists; no other is created in its place.";
     WrongRegion Stuck Author "The database, or its copy, lies in another region than the spec declares, where its key is.";
+    DatabaseChanging Healing Nobody "The cloud is changing the database, which is deployed and encrypted all the while.";
     DatabaseBusy Working Nobody "The database is in a state in which it cannot be changed; the operator waits.";
 
     // Proof of encryption.

@@ -8,6 +8,7 @@ pub mod confirmation;
 pub mod desired;
 pub mod family;
 pub mod fault;
+pub mod iam_role;
 pub mod id;
 pub mod memory;
 pub mod moment;

@@ -431,6 +431,7 @@ impl RegionSeen {
             registration.fault(),
             role.links.fault(),
             role.registration.fault(),
+            role.iam.fault(),
         ]
         .into_iter()
         .chain(others)

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::iam_role::IamRole;
 use super::moment::Moment;
 use super::reading::Reading;
 
@@ -18,6 +19,9 @@ pub struct RoleWish {
     /// Whether a key that the cloud uses by an access key may be used by the role instead. That cannot be undone.
     #[serde(default)]
     pub may_replace_credentials: bool,
+    /// Whether the operator makes it, and keeps whom it trusts and what it may do.
+    #[serde(default)]
+    pub made: bool,
     /// What is declared of it that this build cannot do.
     #[serde(default)]
     pub beyond: Option<String>,
@@ -85,6 +89,9 @@ pub struct RoleSeen {
     /// The registration.
     #[serde(default)]
     pub registration: Reading<RegistrationSeen>,
+    /// The role of the declared name in AWS, where the operator makes it.
+    #[serde(default)]
+    pub iam: Reading<IamRole>,
 }
 
 impl RoleSeen {
@@ -136,6 +143,7 @@ mod tests {
                 link("ddd", Some("r"), true),
             ]),
             registration: Reading::Absent,
+            iam: Reading::Absent,
         };
         assert_eq!(seen.link_of("r").unwrap().id, "ddd");
         assert_eq!(seen.link_of("other"), None);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::capabilities::{Need, Registration};
-use crate::domain::desired::{Afterlife, Desired, DesiredKey};
+use crate::domain::desired::{Afterlife, Deployment, Desired, DesiredKey};
 use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::Memory;
 use crate::domain::moment::{Moment, Span};
@@ -172,8 +172,11 @@ impl Scene<'_> {
             !object.deleting || self.desired.afterlife() == Afterlife::TearDown,
             "an object that goes writes nothing outside under Retain",
         )?;
-        let deletes =
-            matches!(step, Step::MarkDeletion { .. } | Step::ScheduleDeletion { .. } | Step::TerminateDatabase { .. });
+        let deletes = match step {
+            Step::MarkDeletion { .. } | Step::ScheduleDeletion { .. } | Step::TerminateDatabase { .. } => true,
+            Step::Role(role) => role.ends(),
+            _ => false,
+        };
         require(!object.deleting || deletes, "an object that goes makes and mends nothing outside")?;
         require(
             object.finalizer || before.contains(&Step::AddFinalizer),
@@ -424,6 +427,9 @@ impl Scene<'_> {
         let allowed =
             matches!(self.desired, Desired::Cluster(c) if c.key.present().is_some_and(|linked| linked.allowed));
         require(allowed, "nothing is deployed under a key that does not allow it")?;
+        let same = |d: &Deployment| d.scope.cloud == key.scope.cloud && d.scope.id == key.scope.id;
+        let elsewhere = matches!(self.desired, Desired::Cluster(c) if !c.deployment.as_ref().is_none_or(same));
+        require(!elsewhere, "nothing is deployed in another project than the key is for")?;
         require(
             !key.object.deleting && !key.leaving.contains(home),
             "nothing is deployed under a key that is being torn down",

@@ -114,5 +114,15 @@ fn supported(draft: &mut Draft<'_>, cluster: &DesiredCluster, linked: &LinkedKey
         draft.blocked(&others, None, Reason::InvalidSpec, "The deployment and the key are for different clouds.");
         return false;
     }
+    if let Some(deployment) = cluster.deployment.as_ref().filter(|d| d.scope.id != linked.key.scope.id) {
+        let (own, keys) = (&deployment.scope.id, &linked.key.scope.id);
+        let message =
+            format!("spec.deployment names {own:?} in {}, and the key is for {keys:?}.", deployment.scope.cloud);
+        shut(draft, "SameScope", &message);
+        draft.stuck(condition, None, Reason::InvalidSpec, message, "refer to a key of the same project.");
+        let others = [ConditionType::GateOpen, ConditionType::EncryptionVerified, ConditionType::CredentialsValid];
+        draft.blocked(&others, None, Reason::InvalidSpec, "The deployment and the key are for different projects.");
+        return false;
+    }
     true
 }

@@ -271,6 +271,11 @@ fn existing(
             Some(DatabaseState::Active) => {
                 draft.fine(CONDITION, Some(region), Reason::DeployedEverywhere, &format!("Deployed in {region}."));
             }
+            Some(DatabaseState::Busy(words)) if reported::stays(draft, &database) => {
+                let message = format!("{region} is {words}; it is deployed and encrypted all the while.");
+                draft.healing(CONDITION, region, Reason::DatabaseChanging, message);
+                draft.poll();
+            }
             Some(DatabaseState::Busy(words)) => {
                 draft.working(CONDITION, Some(region), Reason::Deploying, format!("{region} is {words}."));
                 draft.poll();

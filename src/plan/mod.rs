@@ -21,6 +21,8 @@ mod entrusted_check;
 mod gate;
 mod hand_off;
 mod key;
+mod made_role;
+mod made_role_check;
 mod note_check;
 mod policy;
 mod reattach;
@@ -40,6 +42,8 @@ mod stray;
 mod teardown;
 mod terminate;
 mod unprotected;
+mod unregister;
+mod unregister_check;
 mod verdict;
 
 pub(crate) use policy::hash as policy_hash;
@@ -92,6 +96,9 @@ pub struct Settings {
     pub poll: Span,
     /// The uid of the kube-system namespace: which cluster holds the keys.
     pub holder: String,
+    /// The permissions boundary of the roles that are made; `{account}` in it stands for the account of the role.
+    #[serde(default)]
+    pub role_boundary: Option<String>,
     /// The uid of a cluster that is gone, and whose keys are taken over.
     #[serde(default)]
     pub take_over_from: Option<String>,
@@ -130,6 +137,7 @@ impl Default for Settings {
             resync: Span::seconds(6 * 3600),
             poll: Span::seconds(5),
             holder: String::new(),
+            role_boundary: None,
             take_over_from: None,
             ambient_namespaces: None,
         }

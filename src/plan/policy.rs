@@ -15,8 +15,8 @@ use crate::domain::policy::{
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
-use super::entrusted;
 use super::step::Step;
+use super::{entrusted, made_role};
 
 const CONDITION: ConditionType = ConditionType::PoliciesReady;
 
@@ -214,6 +214,17 @@ fn principals(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, seen: &R
     let own = [&seen.by_arn, &seen.by_alias].map(|reading| reading.present().map(|facts| facts.arn.to_string()));
     let is_own = |text: &String| own.iter().flatten().any(|arn| arn == text);
     match &seen.principals {
+        // A principal that does not exist would fail the write.
+        Reading::Present(declared) if !made_role::may_be_named(key, seen) => {
+            if matches!(seen.role.iam, Reading::Unknown(_)) {
+                not_seen(draft, region, &seen.role.iam);
+                return None;
+            }
+            let message = format!("{} is let in once it is there.", declared.join(", "));
+            draft.working(CONDITION, Some(region), Reason::PrincipalsUnknown, message);
+            draft.poll();
+            None
+        }
         // The customer's own role: none but the declared one, and the one that the cloud still uses this key as.
         Reading::Present(declared) if key.capabilities.through_role => {
             let registered = seen.role.registration.present().is_some_and(|found| is_own(&found.key));

@@ -66,7 +66,7 @@ impl Removal<'_> {
         }
     }
 
-    fn in_time(&self, not_after: Moment) -> Rule {
+    pub(super) fn in_time(&self, not_after: Moment) -> Rule {
         require(
             not_after <= self.observed.at + self.pass.settings.look_valid,
             "nothing is deleted on a look that is too old",
@@ -82,6 +82,11 @@ impl Removal<'_> {
                 && object.confirmed.iter().any(|c| c == token.as_str()),
             "nothing is deleted unless it was confirmed by the token that status showed",
         )
+    }
+
+    /// A human has confirmed the end of everything that the object made.
+    pub(super) fn everything_is_confirmed(&self, key: &DesiredKey) -> Rule {
+        self.whole_is_confirmed(self.keys(key))
     }
 
     fn may_schedule(&self, key: &DesiredKey, region: &Region, arn: &KeyArn) -> Rule {
@@ -145,7 +150,7 @@ impl Removal<'_> {
     }
 
     /// What this pass saw proves that the object made the key, and nobody else has a say in it.
-    fn is_ours(&self, key: &DesiredKey, region: &Region, arn: &KeyArn) -> Rule {
+    pub(super) fn is_ours(&self, key: &DesiredKey, region: &Region, arn: &KeyArn) -> Rule {
         let named = key.regions.values().any(|wish| wish.key_arn.as_ref() == Some(arn) || wish.previous.contains(arn));
         require(!named, "a key that the spec names is not scheduled")?;
         let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;

@@ -94,6 +94,12 @@ pub(super) fn all_open(draft: &mut Draft<'_>, cluster: &DesiredCluster, gates: &
     shut.is_empty()
 }
 
+/// Whether a database that the cloud is changing is what it was: it was found right, and the cloud still says that it is
+/// encrypted. Clouds scale and mend databases by themselves, which is nobody's concern here.
+pub(super) fn stays(draft: &Draft<'_>, database: &Database) -> bool {
+    draft.memory.was_ready && database.encryption == Some(Encryption::On)
+}
+
 /// Says what the cloud says of the encryption.
 pub(super) fn verify(
     draft: &mut Draft<'_>,
@@ -106,7 +112,10 @@ pub(super) fn verify(
     let id = &database.id;
     let cloud = linked.key.scope.cloud;
     match (&database.encryption, &database.state) {
-        (Some(Encryption::On), DatabaseState::Active) => {
+        (Some(Encryption::On), state)
+            if *state == DatabaseState::Active
+                || (matches!(state, DatabaseState::Busy(_)) && stays(draft, database)) =>
+        {
             if !cluster.regions.iter().all(|region| gates.get(region).is_some_and(|gate| gate.facts_hold)) {
                 let message = format!(
                     "{cloud} reports that database {id} is encrypted with the project's key; what the gate checks of that key is not right now."

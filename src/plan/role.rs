@@ -23,7 +23,7 @@ use crate::domain::role_link::{RegistrationSeen, RoleLink, Through};
 use super::draft::Draft;
 use super::role_step::{LinkRef, RoleStep};
 use super::step::Step;
-use super::{RoleReport, key, registration};
+use super::{RoleReport, key, made_role, registration};
 
 const CONDITION: ConditionType = ConditionType::Registered;
 
@@ -55,14 +55,14 @@ pub(super) fn names(arn: &KeyArn, text: &str) -> bool {
 /// it does.
 pub(super) fn beyond(draft: &mut Draft<'_>, desired: &DesiredKey, region: &Region) -> bool {
     let Some(what) = desired.role.as_ref().and_then(|wish| wish.beyond.as_ref()) else { return false };
-    let message = format!("The spec wants something that {what}, and this build does not; nothing is registered.");
-    let fix = "take that out of the spec, and name a role that is there in role.arn.";
-    draft.stuck(CONDITION, Some(region), Reason::InvalidSpec, message, fix);
+    let message = format!("This build cannot {what}; nothing is made or registered for a spec that asks for it.");
+    draft.stuck(CONDITION, Some(region), Reason::InvalidSpec, message, "take that out of the spec.");
     true
 }
 
-/// Has the cloud make a link for the declared role, where there is none. That comes before everything that needs the role:
-/// only the link says whom the role has to trust, so there may be no role yet that a key policy could name.
+/// Has the cloud make a link for the declared role, where there is none, and makes that role where the spec asks for it. That
+/// comes before everything that needs the role: only the link says whom the role has to trust, so there may be no role yet
+/// that a key policy could name.
 pub(super) fn prepare(
     draft: &mut Draft<'_>,
     desired: &DesiredKey,
@@ -73,6 +73,7 @@ pub(super) fn prepare(
 ) {
     let wish = desired.role.as_ref().filter(|wish| desired.capabilities.through_role && wish.beyond.is_none());
     let Some(wish) = wish else { return };
+    made_role::plan(draft, desired, region, facts, seen, memory);
     let free = match &seen.role.registration {
         Reading::Absent => true,
         Reading::Present(found) => {
@@ -298,17 +299,17 @@ impl Way<'_> {
 
     /// The link through which the cloud can use the key as the declared role; none as long as there is something to do for it.
     fn link(&self, draft: &mut Draft<'_>) -> Option<RoleLink> {
-        let Self { seen, memory, role, .. } = *self;
-        if let Some(link) = seen.role.link_of(role) {
-            if link.authorized {
-                return Some(link.clone());
-            }
-            self.authorize(draft, link);
+        let Self { desired, region, facts, seen, memory, role } = *self;
+        let unfinished = || seen.role.link(memory.link.as_deref()?).filter(|link| link.role_arn.is_none());
+        // Where there is none, or the role is still being made, that was said before.
+        let link = seen.role.link_of(role).or_else(unfinished)?;
+        if !made_role::is_right(desired, region, facts, seen, link) {
             return None;
         }
-        let unfinished = memory.link.as_ref().and_then(|id| seen.role.link(id)).filter(|link| link.role_arn.is_none());
-        // Where there is none, that was said before.
-        self.authorize(draft, unfinished?);
+        if link.authorized {
+            return Some(link.clone());
+        }
+        self.authorize(draft, link);
         None
     }
 
@@ -396,7 +397,11 @@ impl Way<'_> {
         }
         let message =
             format!("{} has been unable to use {} as the role {role} since {since}.", desired.scope.cloud, facts.arn);
-        let fix = format!("an administrator of the role adds what is missing.{}", self.to_allow(link));
+        let fix = if desired.role.as_ref().is_some_and(|wish| wish.made) {
+            "the role and the key policy are as they should be; find what else in AWS keeps the cloud out, such as a permissions boundary of the role or a policy of the organization.".to_owned()
+        } else {
+            format!("an administrator of the role adds what is missing.{}", self.to_allow(link))
+        };
         draft.stuck(CONDITION, Some(region), Reason::CloudRoleRefused, message, &fix);
         true
     }

@@ -68,6 +68,12 @@ impl Scene<'_> {
                 self.may_register_by_role(region, key, (link, role), replaces.as_ref(), before)?;
                 self.in_time(*not_after, self.observed.at)
             }
+            RoleStep::MakeRole { .. } | RoleStep::TrustCloud { .. } | RoleStep::PermitRole { .. } => {
+                self.made_role_step(step, role)
+            }
+            RoleStep::Withdraw { .. } | RoleStep::RemoveLink { .. } | RoleStep::DeleteRole { .. } => {
+                self.unregistering(step, role)
+            }
         }
     }
 
@@ -118,7 +124,7 @@ impl Scene<'_> {
     }
 
     /// No older object claims the registration, or may.
-    fn may_take_slot(&self, region: &Region) -> Rule {
+    pub(super) fn may_take_slot(&self, region: &Region) -> Rule {
         let rivals = &self.key()?.rivals;
         require(
             !rivals.unknown && !rivals.older.contains_key(region),
@@ -126,11 +132,11 @@ impl Scene<'_> {
         )
     }
 
-    fn look(&self, region: &Region) -> Result<&RegionSeen, &'static str> {
+    pub(super) fn look(&self, region: &Region) -> Result<&RegionSeen, &'static str> {
         self.observed.regions.get(region).ok_or("nothing without a look")
     }
 
-    fn link(&self, region: &Region, id: &str) -> Result<&RoleLink, &'static str> {
+    pub(super) fn link(&self, region: &Region, id: &str) -> Result<&RoleLink, &'static str> {
         let links = self.look(region)?.role.links.present();
         let link = links.and_then(|all| all.iter().find(|link| link.id == id));
         link.ok_or("only a link that this pass saw is used")

@@ -1,9 +1,12 @@
 //! The effects by which a cloud comes to use a key as a role in the customer's account.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::moment::Moment;
+use crate::domain::role_link::RoleLink;
 
 /// A link that a step is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,6 +64,68 @@ pub enum RoleStep {
         /// After this moment the looks that it rests on are too old.
         not_after: Moment,
     },
+    /// Makes the role in AWS, trusting the cloud as a link says.
+    MakeRole {
+        /// The key's region.
+        region: Region,
+        /// The role's ARN.
+        role: String,
+        /// Whom it trusts.
+        link: RoleLink,
+        /// The ARN of its permissions boundary.
+        boundary: Option<String>,
+        /// Its description.
+        description: String,
+        /// Its tags.
+        tags: BTreeMap<String, String>,
+    },
+    /// Has the role trust the cloud as a link says, and nobody else.
+    TrustCloud {
+        /// The key's region.
+        region: Region,
+        /// The role's ARN.
+        role: String,
+        /// Whom it trusts.
+        link: RoleLink,
+    },
+    /// Lets the role use keys, and no others.
+    PermitRole {
+        /// The key's region.
+        region: Region,
+        /// The role's ARN.
+        role: String,
+        /// For what.
+        actions: Vec<String>,
+        /// Which keys.
+        keys: Vec<KeyArn>,
+    },
+    /// Has the cloud let go of a key.
+    Withdraw {
+        /// The key's region.
+        region: Region,
+        /// The key.
+        key: KeyArn,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
+    /// Has the cloud forget a link that nothing uses.
+    RemoveLink {
+        /// The key's region.
+        region: Region,
+        /// The link's id.
+        link: String,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
+    /// Deletes the role in AWS.
+    DeleteRole {
+        /// The key's region.
+        region: Region,
+        /// The role's ARN.
+        role: String,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
 }
 
 /// The places where the process makes these effects.
@@ -76,6 +141,18 @@ pub enum RoleSite {
     Authorize,
     /// [`RoleStep::Register`].
     Register,
+    /// [`RoleStep::MakeRole`].
+    MakeRole,
+    /// [`RoleStep::TrustCloud`].
+    TrustCloud,
+    /// [`RoleStep::PermitRole`].
+    PermitRole,
+    /// [`RoleStep::Withdraw`].
+    Withdraw,
+    /// [`RoleStep::RemoveLink`].
+    RemoveLink,
+    /// [`RoleStep::DeleteRole`].
+    DeleteRole,
 }
 
 impl RoleSite {
@@ -87,6 +164,12 @@ impl RoleSite {
             Self::Record => "RecordRoleLink",
             Self::Authorize => "AuthorizeRoleLink",
             Self::Register => "RegisterByRole",
+            Self::MakeRole => "MakeRole",
+            Self::TrustCloud => "TrustCloud",
+            Self::PermitRole => "PermitRole",
+            Self::Withdraw => "WithdrawKey",
+            Self::RemoveLink => "RemoveRoleLink",
+            Self::DeleteRole => "DeleteRole",
         }
     }
 }
@@ -100,6 +183,12 @@ impl RoleStep {
             Self::Record { .. } => RoleSite::Record,
             Self::Authorize { .. } => RoleSite::Authorize,
             Self::Register { .. } => RoleSite::Register,
+            Self::MakeRole { .. } => RoleSite::MakeRole,
+            Self::TrustCloud { .. } => RoleSite::TrustCloud,
+            Self::PermitRole { .. } => RoleSite::PermitRole,
+            Self::Withdraw { .. } => RoleSite::Withdraw,
+            Self::RemoveLink { .. } => RoleSite::RemoveLink,
+            Self::DeleteRole { .. } => RoleSite::DeleteRole,
         }
     }
 
@@ -110,7 +199,13 @@ impl RoleStep {
             | Self::Create { region, .. }
             | Self::Record { region, .. }
             | Self::Authorize { region, .. }
-            | Self::Register { region, .. } => region,
+            | Self::Register { region, .. }
+            | Self::MakeRole { region, .. }
+            | Self::TrustCloud { region, .. }
+            | Self::PermitRole { region, .. }
+            | Self::Withdraw { region, .. }
+            | Self::RemoveLink { region, .. }
+            | Self::DeleteRole { region, .. } => region,
         }
     }
 
@@ -118,8 +213,21 @@ impl RoleStep {
     pub fn is_outside(&self) -> bool {
         match self {
             Self::RecordIntent { .. } | Self::Record { .. } => false,
-            Self::Create { .. } | Self::Authorize { .. } | Self::Register { .. } => true,
+            Self::Create { .. }
+            | Self::Authorize { .. }
+            | Self::Register { .. }
+            | Self::MakeRole { .. }
+            | Self::TrustCloud { .. }
+            | Self::PermitRole { .. }
+            | Self::Withdraw { .. }
+            | Self::RemoveLink { .. }
+            | Self::DeleteRole { .. } => true,
         }
+    }
+
+    /// Whether it takes back what was made.
+    pub fn ends(&self) -> bool {
+        matches!(self, Self::Withdraw { .. } | Self::RemoveLink { .. } | Self::DeleteRole { .. })
     }
 
     /// The same for the same wished effect, whatever it was planned from.
@@ -128,6 +236,9 @@ impl RoleStep {
             Self::Register { region, key, link, .. } => {
                 Self::Register { region, key, link, replaces: None, not_after: Moment::default() }
             }
+            Self::Withdraw { region, key, .. } => Self::Withdraw { region, key, not_after: Moment::default() },
+            Self::RemoveLink { region, link, .. } => Self::RemoveLink { region, link, not_after: Moment::default() },
+            Self::DeleteRole { region, role, .. } => Self::DeleteRole { region, role, not_after: Moment::default() },
             other => other,
         }
     }
@@ -148,6 +259,15 @@ impl RoleStep {
             Self::Register { region, key, replaces: Some(old), .. } => {
                 format!("{region}: register {key} in place of {old}")
             }
+            Self::MakeRole { region, role, .. } => format!("{region}: make the role {role}, trusting the cloud"),
+            Self::TrustCloud { region, role, .. } => format!("{region}: have the role {role} trust the cloud alone"),
+            Self::PermitRole { region, role, keys, .. } => {
+                let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+                format!("{region}: let the role {role} use {}", keys.join(", "))
+            }
+            Self::Withdraw { region, key, .. } => format!("{region}: withdraw the registration of {key}"),
+            Self::RemoveLink { region, link, .. } => format!("{region}: remove the cloud's record {link} of the role"),
+            Self::DeleteRole { region, role, .. } => format!("{region}: delete the role {role}"),
         }
     }
 }

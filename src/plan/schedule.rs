@@ -19,13 +19,13 @@ use crate::domain::confirmation::Token;
 use crate::domain::desired::{Afterlife, DesiredKey};
 use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::RegionMemory;
-use crate::domain::observed::{KeyState, RegionSeen};
+use crate::domain::observed::{Database, KeyState, RegionSeen};
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
 use super::step::Step;
 use super::teardown::{self, Blocker};
-use super::{RemovalReport, credentials, key as keys, replica_end};
+use super::{RemovalReport, credentials, key as keys, replica_end, unregister};
 
 const CONDITION: ConditionType = ConditionType::KeysReady;
 
@@ -82,6 +82,10 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
     }
     let order = replica_end::order(draft, &all.left);
     all.blockers.extend(order.blockers);
+    let next = if all.blockers.is_empty() { unregister::next(draft, key, &all.left) } else { None };
+    if let Some(unregister::Next::Blocked(blocker)) = &next {
+        all.blockers.push(blocker.clone());
+    }
     let token = (!all.partial && !all.ours.is_empty()).then(|| teardown::token(draft.desired.object(), &all.ours));
     if !all.left.is_empty() || all.partial {
         all.blockers.extend(teardown::held_back(&key.object, key.observe_only));
@@ -90,8 +94,10 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
         .as_ref()
         .filter(|token| !all.left.is_empty() && !teardown::confirmed(draft, token, draft.memory.deletion.as_ref()))
     {
+        let withdrawn =
+            if key.capabilities.through_role { " Before that the cloud is told to let go of it." } else { "" };
         let message = format!(
-            "Nobody has confirmed that {} may be scheduled for deletion; what is encrypted with it is lost {} days later.",
+            "Nobody has confirmed that {} may be scheduled for deletion; what is encrypted with it is lost {} days later.{withdrawn}",
             list(&all.left),
             key.window_days
         );
@@ -106,6 +112,9 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey) {
         draft.wait(spacing);
     } else if all.left.is_empty() {
         teardown::release(draft, "The object is being deleted; what it made is scheduled for deletion, or gone.");
+    } else if let Some(next) = next {
+        teardown::keep_shown(draft, token.as_ref());
+        unregister::go_on(draft, next);
     } else {
         let message = format!("{} is being scheduled for deletion in {} days.", list(&order.now), key.window_days);
         teardown::keep_shown(draft, token.as_ref());
@@ -170,7 +179,10 @@ pub(super) fn judge(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, ac
         one(draft, key, region, &seen, &memory, arn, &mut fate);
     }
     if !fate.left.is_empty() {
-        let used = uses(key, region, &seen, &memory, &fate.left, access);
+        // Of a whole object that goes, what can be withdrawn is withdrawn first.
+        let withdraws = all && key.capabilities.through_role && !key.capabilities.registration_is_final;
+        let databases = withdraws.then_some(&draft.observed.databases);
+        let used = uses(key, region, &seen, &memory, &fate.left, access, databases);
         fate.blockers.extend(used);
     }
     fate
@@ -290,6 +302,7 @@ fn uses(
     memory: &RegionMemory,
     left: &[KeyArn],
     access: &Access,
+    databases: Option<&Reading<Vec<Database>>>,
 ) -> Vec<Blocker> {
     let mut blockers = users(key, region);
     let block = |message: String, fix: &str| Blocker { region: Some(region.clone()), message, fix: fix.to_owned() };
@@ -303,21 +316,26 @@ fn uses(
         blockers.extend(access.trouble.clone());
         return blockers;
     }
-    match &seen.registration {
-        Reading::Present(arn) if left.iter().any(|key| key.to_string() == *arn) => {
+    match (&seen.registration, databases) {
+        (Reading::Present(arn), Some(databases))
+            if left.iter().any(|key| key.to_string() == *arn) && unregister::is_own(seen, memory, arn) =>
+        {
+            blockers.extend(unregister::under(key, region, databases));
+        }
+        (Reading::Present(arn), _) if left.iter().any(|key| key.to_string() == *arn) => {
             let message = if key.capabilities.registration_is_final {
                 format!("{cloud} has {arn} registered, and has no call to withdraw a registration.")
             } else {
                 format!("{cloud} has {arn} registered.")
             };
             let fix = if key.capabilities.through_role {
-                "take the key out of the project in the cloud, once none of its databases is under it; the operator looks again by itself."
+                "it was not registered by this object: take the key out of the project in the cloud, once none of its databases is under it; the operator looks again by itself."
             } else {
                 "have the cloud's support remove the registration; after that an AWS administrator deletes the key by hand."
             };
             blockers.push(block(message, fix));
         }
-        Reading::Present(_) | Reading::Absent => {
+        (Reading::Present(_) | Reading::Absent, _) => {
             let was = |arn: &KeyArn| {
                 memory.registered.as_ref() == Some(&arn.to_string())
                     || seen.tags_of(arn).present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT))
@@ -330,7 +348,7 @@ fn uses(
                 blockers.push(block(message, fix));
             }
         }
-        unknown @ Reading::Unknown(_) => {
+        (unknown @ Reading::Unknown(_), _) => {
             blockers.push(teardown::unseen(Some(region), "Which key is registered with the cloud", unknown));
         }
     }
@@ -398,7 +416,7 @@ pub(super) fn surplus(draft: &mut Draft<'_>, key: &DesiredKey) {
             }
             // Clusters use the key that is recorded; what may use this one is only the cloud.
             let nobody = DesiredKey { users: Reading::Absent, ..key.clone() };
-            fate.blockers.extend(uses(&nobody, region, &seen, &alone, &fate.left, &access));
+            fate.blockers.extend(uses(&nobody, region, &seen, &alone, &fate.left, &access, None));
             fate.blockers.extend(replica_end::order(draft, &fate.left).blockers);
             match fate.blockers.first() {
                 Some(blocker) => {

@@ -1,27 +1,21 @@
 //! Atlas: a project's key that Atlas uses as a role of the customer's, and clusters under it.
 
-use std::sync::Arc;
-
-use cmk_operator::plan::role_step::RoleSite;
-use cmk_operator::plan::step::Site;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use tokio::process::Command;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::witness::Helper;
 use crate::support::python::{program, python};
 use crate::support::scene::{ACCOUNT, Scene, find};
 
-const PROJECT: &str = "5a9db0c500000000000000b1";
+pub const PROJECT: &str = "5a9db0c500000000000000b1";
 const ROLE: &str = "arn:aws:iam::111111111111:role/atlas-kms";
 /// The AWS account of the simulated Atlas.
-const ATLAS: &str = "900000009900";
-const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
+pub const ATLAS: &str = "900000009900";
+pub const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 
 /// A Secret with a service account, or with an API key.
-fn secret(scene: &Scene, account: bool) -> Value {
+pub fn secret(scene: &Scene, account: bool) -> Value {
     let values = if account {
         json!({ "clientId": "mdb_sa_id_sandbox", "clientSecret": "mdb_sa_sk_sandbox" })
     } else {
@@ -33,7 +27,7 @@ fn secret(scene: &Scene, account: bool) -> Value {
     })
 }
 
-fn key(scene: &Scene) -> Value {
+pub fn key(scene: &Scene) -> Value {
     json!({
         "apiVersion": "cmk-operator.io/v1alpha1", "kind": "CustomerKey",
         "metadata": { "name": "key", "namespace": scene.namespace },
@@ -47,7 +41,7 @@ fn key(scene: &Scene) -> Value {
     })
 }
 
-fn cluster(scene: &Scene, regions: &[&str]) -> Value {
+pub fn cluster(scene: &Scene, regions: &[&str]) -> Value {
     json!({
         "apiVersion": "cmk-operator.io/v1alpha1", "kind": "EncryptedCluster",
         "metadata": { "name": "db", "namespace": scene.namespace },
@@ -60,7 +54,7 @@ fn cluster(scene: &Scene, regions: &[&str]) -> Value {
     })
 }
 
-async fn apply(scene: &Scene, objects: &[Value]) {
+pub async fn apply(scene: &Scene, objects: &[Value]) {
     for object in objects {
         scene.apply(object).await.unwrap();
     }
@@ -78,30 +72,30 @@ async fn linked(scene: &Scene) -> Value {
 }
 
 /// The administrator makes the role, or makes it anew, with this trust.
-async fn make_role(scene: &Scene, account: &str, external_id: &str) {
+pub async fn make_role(scene: &Scene, account: &str, external_id: &str) {
     let trust = json!({ "principals": [account], "external_ids": [external_id] });
     scene.command(&json!({ "create_principal": { "arn": ROLE, "trust": trust } })).await;
 }
 
 /// Makes the role that the status asks for.
-async fn trust(scene: &Scene) {
+pub async fn trust(scene: &Scene) {
     let role = linked(scene).await;
     assert_eq!(role["trustedArn"], format!("arn:aws:iam::{ATLAS}:root"));
     make_role(scene, ATLAS, role["externalId"].as_str().unwrap()).await;
 }
 
-async fn project(scene: &Scene) -> Value {
+pub async fn project(scene: &Scene) -> Value {
     scene.state().await["atlas"]["projects"][PROJECT].clone()
 }
 
-fn position(calls: &[Value], operation: &str) -> usize {
+pub fn position(calls: &[Value], operation: &str) -> usize {
     calls
         .iter()
         .position(|call| call["operation"] == operation && call["applied"] == true)
         .unwrap_or_else(|| panic!("{operation} was never applied: {calls:#?}"))
 }
 
-fn count(calls: &[Value], operation: &str) -> usize {
+pub fn count(calls: &[Value], operation: &str) -> usize {
     calls.iter().filter(|call| call["operation"] == operation && call["applied"] == true).count()
 }
 
@@ -270,7 +264,7 @@ async fn an_existing_cluster_is_put_under_the_key_and_what_cannot_be_is_left_alo
 }
 
 /// A key that somebody made by hand, and that this object may use.
-async fn by_hand(scene: &Scene) -> String {
+pub async fn by_hand(scene: &Scene) -> String {
     let kms = crate::support::aws::kms(&scene.aws, REGIONS[0], "AKIASANDBOX", "sandbox").await;
     let made = kms.create_key().send().await.unwrap().key_metadata.unwrap();
     let tag = aws_sdk_kms::types::Tag::builder()
@@ -370,87 +364,93 @@ async fn what_is_said_to_atlas_and_what_it_answers_is_in_the_contract() {
     assert!(checked.status.success(), "{text}");
 }
 
-/// The effects of this life that are not met in another one.
-const SITES: [Site; 8] = [
-    Site::Role(RoleSite::RecordIntent),
-    Site::Role(RoleSite::Create),
-    Site::Role(RoleSite::Record),
-    Site::Role(RoleSite::Authorize),
-    Site::RecordRegistrationIntent,
-    Site::Role(RoleSite::Register),
-    Site::CreateDatabase,
-    Site::RecordDatabase,
-];
-
-/// Lives at once in this process.
-static AT_ONCE: Semaphore = Semaphore::const_new(3);
-
-/// From nothing to ready, with an operator that is killed at one effect and started again.
-async fn life(site: Site, when: &str) -> Result<(), String> {
-    let _turn = AT_ONCE.acquire().await.map_err(|e| e.to_string())?;
-    let what = format!("{}:{when}", site.as_str());
-    let mut scene = Scene::new("atlas-crash").await;
-    scene.extra = vec!["--crash-at".to_owned(), what.clone()];
-    scene.start();
-    apply(&scene, &[secret(&scene, true), key(&scene), cluster(&scene, &REGIONS[..1])]).await;
-    let (mut trusted, mut died) = (false, false);
-    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(90);
-    loop {
-        if !scene.is_running() {
-            scene.died().await?;
-            died = true;
-            scene.extra.clear();
-            scene.start();
-        }
-        let key = scene.get("CustomerKey", "key").await;
-        let external = key["status"]["regions"][0]["cloudRole"]["externalId"].as_str().map(str::to_owned);
-        if let Some(external) = external.filter(|_| !trusted) {
-            make_role(&scene, ATLAS, &external).await;
-            trusted = true;
-        }
-        let cluster = scene.get("EncryptedCluster", "db").await;
-        let ready = |object: &Value| find(object, "Ready").is_some_and(|c| c["status"] == "True");
-        if ready(&key) && ready(&cluster) {
-            break;
-        }
-        if tokio::time::Instant::now() > end {
-            return Err(format!("{what}: {} {}\n{}", key["status"], cluster["status"], scene.log_tail()));
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    }
-    let (project, calls, state) = (project(&scene).await, scene.calls().await, scene.state().await);
-    let mut wrong = Vec::new();
-    let mut expect = |holds: bool, what: &str| {
-        if !holds {
-            wrong.push(what.to_owned());
-        }
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_to_a_role_that_cannot_open_what_is_encrypted_changes_nothing_until_it_can() {
+    let scene = Scene::started("atlas-shut").await;
+    make_role(&scene, ATLAS, "unknown yet").await;
+    let old = by_hand(&scene).await;
+    let kms = scene.administrator(REGIONS[0]).await;
+    let policy = |denies: bool| {
+        let root = json!({ "Sid": "root", "Effect": "Allow", "Principal": { "AWS": format!("arn:aws:iam::{ACCOUNT}:root") },
+            "Action": "kms:*", "Resource": "*" });
+        let shut = json!({ "Sid": "shut", "Effect": "Deny", "Principal": { "AWS": ROLE }, "Action": "kms:Decrypt", "Resource": "*" });
+        let statements = if denies { json!([root, shut]) } else { json!([root]) };
+        json!({ "Version": "2012-10-17", "Statement": statements }).to_string()
     };
-    expect(died, "the crash switch was never reached");
-    expect(project["roles"].as_array().is_some_and(|all| all.len() == 1), "there is one record of the role");
-    expect(project["clusters"].as_array().is_some_and(|all| all.len() == 1), "there is one cluster");
-    expect(state["keys"].as_object().is_some_and(|all| all.len() == 1), "there is one key");
-    expect(!project["clusters"][0]["created_with"].is_null(), "the cluster was made under the key");
-    expect(count(&calls, "atlas:CreateCloudProviderAccess") == 1, "one record was asked for");
-    if wrong.is_empty() { Ok(()) } else { Err(format!("{what}: {wrong:?} {project}")) }
+    let write = |text: String| kms.put_key_policy().key_id(&old).policy_name("default").policy(text).send();
+    write(policy(true)).await.unwrap();
+    let access = json!({ "credentials": { "access_key_id": "AKIASANDBOX" } });
+    let put = json!({ "put_key": { "project": PROJECT, "key": old, "region": "US_EAST_1", "access": access } });
+    scene.command(&json!({ "atlas": put })).await;
+    let mut switching = key(&scene);
+    switching["spec"]["regions"] = json!([{ "name": REGIONS[0], "keyArn": old }]);
+    switching["spec"]["upstream"]["atlas"]["switchFromCredentials"] = json!(true);
+    apply(&scene, &[secret(&scene, true), switching.clone()]).await;
+    let shown = linked(&scene).await;
+    let trust = json!({ "principals": [ATLAS], "external_ids": [shown["externalId"]] });
+    let unique = scene.state().await["roles"][ROLE]["unique_id"].clone();
+    let stuck = scene.wait_for("CustomerKey", "key", "Stalled", "True", "LockoutRisk").await;
+    assert!(find(&stuck, "PoliciesReady").unwrap()["message"].to_string().contains(ROLE), "{stuck:#}");
+    assert_eq!(count(&scene.calls().await, "atlas:UpdateEncryptionAtRest"), 0);
+    let untouched = project(&scene).await["key"].clone();
+    assert_eq!(
+        (&untouched["access"]["credentials"]["access_key_id"], &untouched["valid"]),
+        (&json!("AKIASANDBOX"), &json!(true))
+    );
+
+    // The administrator of the key lets the role in, and that of the role has it trust Atlas; the role is the same one.
+    write(policy(false)).await.unwrap();
+    let iam = super::atlas_role::iam(&scene).await;
+    let document = json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow",
+        "Principal": { "AWS": shown["trustedArn"] }, "Action": "sts:AssumeRole",
+        "Condition": { "StringEquals": { "sts:ExternalId": trust["external_ids"][0] } } }] });
+    iam.update_assume_role_policy().role_name("atlas-kms").policy_document(document.to_string()).send().await.unwrap();
+    switching["metadata"]["annotations"] = json!({ "cmk-operator.io/reconcile-requested-at": "1" });
+    scene.apply(&switching).await.unwrap();
+    scene.ready("CustomerKey", "key").await;
+    assert_eq!(scene.state().await["roles"][ROLE]["unique_id"], unique);
+    assert_eq!(project(&scene).await["key"]["key"], old, "with the same key");
+
+    // Only then another key.
+    let new = by_hand(&scene).await;
+    switching["spec"]["regions"] = json!([{ "name": REGIONS[0], "keyArn": new, "previousKeyArns": [old] }]);
+    scene.apply(&switching).await.unwrap();
+    scene
+        .until("the new key is registered", || async {
+            let project = project(&scene).await;
+            if project["key"]["key"] == new && project["key"]["valid"] == true {
+                Ok(())
+            } else {
+                Err(project.to_string())
+            }
+        })
+        .await;
+    scene.ready("CustomerKey", "key").await;
+    let calls = scene.calls().await;
+    let changes: Vec<&Value> = calls.iter().filter(|c| c["operation"] == "atlas:UpdateEncryptionAtRest").collect();
+    assert_eq!(changes.len(), 2, "the role with the same key, then the new key: {changes:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_every_effect_it_ends_with_one_record_one_key_and_one_cluster() {
-    let problems = Arc::new(tokio::sync::Mutex::new(Vec::new()));
-    let mut lives = JoinSet::new();
-    for site in SITES {
-        for when in ["before", "after"] {
-            let problems = Arc::clone(&problems);
-            lives.spawn(async move {
-                if let Err(problem) = life(site, when).await {
-                    problems.lock().await.push(problem);
-                }
-            });
-        }
-    }
-    while let Some(ended) = lives.join_next().await {
-        ended.unwrap();
-    }
-    let problems = problems.lock().await;
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
+async fn a_role_in_another_account_needs_the_key_policy_and_its_own_and_the_latter_is_printed() {
+    const THERE: &str = "arn:aws:iam::222222222222:role/atlas-kms";
+    let scene = Scene::started("atlas-two").await;
+    let mut two = key(&scene);
+    two["spec"]["upstream"]["atlas"]["role"] = json!({ "arn": THERE });
+    apply(&scene, &[secret(&scene, true), two]).await;
+    let role = linked(&scene).await;
+    let trust = json!({ "principals": [ATLAS], "external_ids": [role["externalId"]] });
+    scene.command(&json!({ "create_principal": { "arn": THERE, "trust": trust } })).await;
+    scene.command(&json!({ "set_role_policies": { "arn": THERE, "policies": {} } })).await;
+    let stuck = scene.wait_for("CustomerKey", "key", "Stalled", "True", "CloudRoleRefused").await;
+    let message = find(&stuck, "Registered").unwrap()["message"].as_str().unwrap().to_owned();
+    let permissions = asked_for(&message, "Its permissions have to hold ");
+    let arn = &stuck["status"]["regions"][0]["keyArn"];
+    let policy = scene.state().await["keys"][arn.as_str().unwrap()]["policy"].to_string();
+    assert!(policy.contains(THERE), "the key policy names the role of the other account: {policy}");
+    scene.command(&json!({ "set_role_policies": { "arn": THERE, "policies": { "printed": permissions } } })).await;
+    scene.ready("CustomerKey", "key").await;
+    assert_eq!(project(&scene).await["key"]["valid"], true);
+    let touched = scene.calls().await.into_iter().filter(|c| c["service"] == "iam").count();
+    assert_eq!(touched, 0, "a role that somebody else keeps is not even looked at");
 }

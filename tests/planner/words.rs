@@ -66,6 +66,18 @@ fn role_step(step: &RoleStep) -> String {
             let replaces = replaces.as_ref().map(|old| format!(" for {old}")).unwrap_or_default();
             format!("{} through {link}{replaces} until {}", arn(region, key), moment(*not_after))
         }
+        RoleStep::MakeRole { role, link, boundary, tags, .. } => {
+            let within = boundary.as_ref().map(|arn| format!(" within {arn}")).unwrap_or_default();
+            format!("{role} for {} {}{within}", link.id, self::tags(tags))
+        }
+        RoleStep::Withdraw { region, key, not_after } => format!("{} until {}", arn(region, key), moment(*not_after)),
+        RoleStep::RemoveLink { link, not_after, .. } => format!("{link} until {}", moment(*not_after)),
+        RoleStep::DeleteRole { role, not_after, .. } => format!("{role} until {}", moment(*not_after)),
+        RoleStep::TrustCloud { role, link, .. } => format!("{role} for {}", link.id),
+        RoleStep::PermitRole { region, role, actions, keys } => {
+            let keys: Vec<String> = keys.iter().map(|key| arn(region, key)).collect();
+            format!("{role} {} on {}", actions.join(" "), keys.join(" "))
+        }
     }
 }
 

@@ -50,6 +50,10 @@ pub(super) struct ClientSet {
     pub(super) writes: aws_sdk_kms::Client,
     pub(super) sts: aws_sdk_sts::Client,
     pub(super) tagging: aws_sdk_resourcegroupstagging::Client,
+    /// Retries a little.
+    pub(super) iam: aws_sdk_iam::Client,
+    /// Never retries.
+    pub(super) iam_writes: aws_sdk_iam::Client,
     /// Whom AWS took us for, and when.
     pub(super) caller: tokio::sync::Mutex<Option<(Moment, Caller)>>,
     pub(super) scans: Arc<Scans>,
@@ -199,6 +203,16 @@ impl Clients {
         if let Some(url) = &options.endpoints.tagging {
             tagging = tagging.endpoint_url(url);
         }
+        let iam = || {
+            let builder = aws_sdk_iam::config::Builder::from(&config);
+            match &options.endpoints.iam {
+                Some(url) => builder.endpoint_url(url),
+                None => builder,
+            }
+        };
+        let iam_reads = iam().retry_config(self.some_retries()).timeout_config(self.timeouts(options.read_timeout));
+        let iam_writes =
+            iam().retry_config(RetryConfig::disabled()).timeout_config(self.timeouts(options.write_timeout));
         let reads = kms().retry_config(self.some_retries()).timeout_config(self.timeouts(options.read_timeout));
         let writes = kms().retry_config(RetryConfig::disabled()).timeout_config(self.timeouts(options.write_timeout));
         ClientSet {
@@ -206,6 +220,8 @@ impl Clients {
             writes: aws_sdk_kms::Client::from_conf(writes.build()),
             sts: self.sts(&config),
             tagging: aws_sdk_resourcegroupstagging::Client::from_conf(tagging.build()),
+            iam: aws_sdk_iam::Client::from_conf(iam_reads.build()),
+            iam_writes: aws_sdk_iam::Client::from_conf(iam_writes.build()),
             caller: tokio::sync::Mutex::default(),
             scans: Arc::default(),
         }

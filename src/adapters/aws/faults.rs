@@ -50,7 +50,7 @@ fn verdict(operation: Operation, code: &str, message: &str) -> Option<Verdict> {
 
         // The SDK takes this for throttling. In KMS it is final: the account is full, or the policy is too long
         // (<https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html>).
-        "LimitExceededException" => match operation {
+        "LimitExceededException" | "LimitExceeded" => match operation {
             Operation::PutKeyPolicy => no(Invalid, Cause::Policy),
             _ => no(Refused, Cause::Quota),
         },
@@ -60,8 +60,11 @@ fn verdict(operation: Operation, code: &str, message: &str) -> Option<Verdict> {
             _ => no(Refused, Cause::Permission),
         },
         "NotAuthorized" | "UnauthorizedOperation" => no(Refused, Cause::Permission),
-        // The region is switched off in the account, or for tokens of STS.
-        "RegionDisabledException" | "OptInRequired" => no(Refused, Cause::Other),
+        // The region is switched off in the account, or for tokens of STS. Of IAM: somebody else's policies are on the role,
+        // or it is one that only a service may change.
+        "RegionDisabledException" | "OptInRequired" | "DeleteConflict" | "UnmodifiableEntity" => {
+            no(Refused, Cause::Other)
+        }
         "ExpiredToken"
         | "ExpiredTokenException"
         | "RequestExpired"
@@ -79,23 +82,30 @@ fn verdict(operation: Operation, code: &str, message: &str) -> Option<Verdict> {
 
         // A principal that was made a moment ago is not known everywhere yet; one that was deleted never will be again.
         // AWS's words are the same; only time tells.
-        "MalformedPolicyDocumentException" if message.to_ascii_lowercase().contains("invalid principal") => {
+        "MalformedPolicyDocumentException" | "MalformedPolicyDocument"
+            if message.to_ascii_lowercase().contains("invalid principal") =>
+        {
             no(Settling, Cause::Principal)
         }
-        "MalformedPolicyDocumentException" => no(Invalid, Cause::Policy),
+        "MalformedPolicyDocumentException" | "MalformedPolicyDocument" => no(Invalid, Cause::Policy),
 
-        "AlreadyExistsException" | "ConflictException" | "KMSInvalidStateException" | "DisabledException" => {
-            no(Conflict, Cause::Other)
-        }
+        "AlreadyExistsException"
+        | "ConflictException"
+        | "KMSInvalidStateException"
+        | "DisabledException"
+        // Of IAM (<https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html>, `Errors`).
+        | "EntityAlreadyExists"
+        | "ConcurrentModification"
+        | "EntityTemporarilyUnmodifiable" => no(Conflict, Cause::Other),
         // Of a write: we saw the key before we wrote. Reads never come here.
-        "NotFoundException" => no(Settling, Cause::Other),
-
+        "NotFoundException" | "NoSuchEntity" => no(Settling, Cause::Other),
         "TagException"
         | "InvalidAliasNameException"
         | "InvalidArnException"
         | "ValidationException"
         | "ValidationError"
         | "InvalidParameterException"
+        | "InvalidInput"
         | "InvalidParameterValue" => no(Invalid, Cause::Other),
 
         "UnsupportedOperationException"
@@ -109,6 +119,7 @@ fn verdict(operation: Operation, code: &str, message: &str) -> Option<Verdict> {
 
         // `DependencyTimeoutException` and the like may come after the work was done.
         "KMSInternalException"
+        | "ServiceFailure"
         | "InvalidMarkerException"
         | "PaginationTokenExpiredException"
         | "DependencyTimeoutException"

@@ -3,7 +3,7 @@
 //! - [`clients`]: who calls; [`assume`]: as whom. - [`send`]: one call; [`faults`]: what its error means.
 //! - [`scan`]: looking for keys by their tags; [`keys`]: reading and writing one key;
 //!   [`replica`]: the replicas of one.
-//! - [`rights`]: the IAM policy that all of this needs.
+//! - [`roles`]: the roles that are made; [`rights`]: the IAM policy that all of this needs.
 
 mod assume;
 mod clients;
@@ -13,6 +13,7 @@ mod operation;
 mod options;
 mod replica;
 pub mod rights;
+mod roles;
 mod scan;
 mod send;
 
@@ -29,6 +30,7 @@ use crate::adapters::watch::Watch;
 use crate::clock::Clock;
 use crate::domain::desired::NewKey;
 use crate::domain::fault::{Cause, Fault, FaultClass};
+use crate::domain::iam_role::{IamRole, NewRole};
 use crate::domain::id::{KeyArn, Owner, Region};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, KeyFacts, Rotation};
@@ -234,5 +236,33 @@ impl KeyService for AwsKeys {
         let call = set.writes.schedule_key_deletion().key_id(&target).pending_window_in_days(window_days);
         let done = self.sender.write(Operation::ScheduleKeyDeletion, place, &target, Box::pin(call.send())).await;
         self.noted(&set, done.map(drop)).await
+    }
+
+    async fn role(&self, place: &Place, arn: &str) -> Reading<IamRole> {
+        let look = async {
+            let set = self.clients.of(place).await?;
+            self.noted(&set, roles::role(&self.sender, &set, arn).await).await
+        };
+        look.await.into()
+    }
+
+    async fn create_role(&self, place: &Place, role: &NewRole) -> Result<(), Fault> {
+        let set = self.clients.of(place).await?;
+        self.noted(&set, roles::create(&self.sender, &set, place, role).await).await
+    }
+
+    async fn trust_role(&self, place: &Place, arn: &str, trust: &str) -> Result<(), Fault> {
+        let set = self.clients.of(place).await?;
+        self.noted(&set, roles::trust(&self.sender, &set, place, arn, trust).await).await
+    }
+
+    async fn permit_role(&self, place: &Place, arn: &str, policy: &str) -> Result<(), Fault> {
+        let set = self.clients.of(place).await?;
+        self.noted(&set, roles::permit(&self.sender, &set, place, arn, policy).await).await
+    }
+
+    async fn delete_role(&self, place: &Place, arn: &str) -> Result<(), Fault> {
+        let set = self.clients.of(place).await?;
+        self.noted(&set, roles::delete(&self.sender, &set, place, arn).await).await
     }
 }

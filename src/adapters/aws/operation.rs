@@ -39,11 +39,25 @@ pub enum Operation {
     CancelKeyDeletion,
     /// `kms:EnableKey`.
     EnableKey,
+    /// `iam:GetRole`.
+    GetRole,
+    /// `iam:GetRolePolicy`.
+    GetRolePolicy,
+    /// `iam:CreateRole`.
+    CreateRole,
+    /// `iam:UpdateAssumeRolePolicy`.
+    UpdateAssumeRolePolicy,
+    /// `iam:PutRolePolicy`.
+    PutRolePolicy,
+    /// `iam:DeleteRolePolicy`.
+    DeleteRolePolicy,
+    /// `iam:DeleteRole`.
+    DeleteRole,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 25] = [
         Self::AssumeRole,
         Self::GetCallerIdentity,
         Self::DescribeKey,
@@ -62,6 +76,13 @@ impl Operation {
         Self::ScheduleKeyDeletion,
         Self::CancelKeyDeletion,
         Self::EnableKey,
+        Self::GetRole,
+        Self::GetRolePolicy,
+        Self::CreateRole,
+        Self::UpdateAssumeRolePolicy,
+        Self::PutRolePolicy,
+        Self::DeleteRolePolicy,
+        Self::DeleteRole,
     ];
 
     /// The IAM action.
@@ -85,6 +106,13 @@ impl Operation {
             Self::ScheduleKeyDeletion => "kms:ScheduleKeyDeletion",
             Self::CancelKeyDeletion => "kms:CancelKeyDeletion",
             Self::EnableKey => "kms:EnableKey",
+            Self::GetRole => "iam:GetRole",
+            Self::GetRolePolicy => "iam:GetRolePolicy",
+            Self::CreateRole => "iam:CreateRole",
+            Self::UpdateAssumeRolePolicy => "iam:UpdateAssumeRolePolicy",
+            Self::PutRolePolicy => "iam:PutRolePolicy",
+            Self::DeleteRolePolicy => "iam:DeleteRolePolicy",
+            Self::DeleteRole => "iam:DeleteRole",
         }
     }
 
@@ -108,7 +136,9 @@ impl Operation {
             | Self::GetKeyPolicy
             | Self::GetKeyRotationStatus
             | Self::ListKeys
-            | Self::GetResources => false,
+            | Self::GetResources
+            | Self::GetRole
+            | Self::GetRolePolicy => false,
             Self::CreateKey
             | Self::ReplicateKey
             | Self::CreateAlias
@@ -118,7 +148,12 @@ impl Operation {
             | Self::TagResource
             | Self::ScheduleKeyDeletion
             | Self::CancelKeyDeletion
-            | Self::EnableKey => true,
+            | Self::EnableKey
+            | Self::CreateRole
+            | Self::UpdateAssumeRolePolicy
+            | Self::PutRolePolicy
+            | Self::DeleteRolePolicy
+            | Self::DeleteRole => true,
         }
     }
 

@@ -56,13 +56,15 @@ pub struct Endpoints {
     pub sts: Option<String>,
     /// Of the tagging API.
     pub tagging: Option<String>,
+    /// Of IAM.
+    pub iam: Option<String>,
 }
 
 impl Endpoints {
     /// One endpoint for all services.
     pub fn all(url: impl Into<String>) -> Self {
         let url = Some(url.into());
-        Self { kms: url.clone(), sts: url.clone(), tagging: url }
+        Self { kms: url.clone(), sts: url.clone(), tagging: url.clone(), iam: url }
     }
 }
 

@@ -28,6 +28,10 @@ pub enum Part {
     Restoring,
     /// Assuming roles: for the operator itself.
     Roles,
+    /// Making the roles as which a cloud uses keys, and keeping them: for whoever acts in the account of the keys.
+    CloudRoles,
+    /// Deleting such roles, with the key.
+    CloudRoleEnds,
 }
 
 /// What the policy is narrowed to. Nothing given: every key of the account that it is attached in.
@@ -41,6 +45,8 @@ pub struct Narrowing {
     pub installation: Option<Name>,
     /// The roles that are assumed.
     pub roles: Vec<String>,
+    /// The permissions boundary without which no role is made.
+    pub boundary: Option<String>,
 }
 
 /// Why an operation needs its action, which decides on what.
@@ -70,9 +76,18 @@ enum Use {
     Restored,
     /// A role.
     Role,
+    /// Any role of IAM: that one is not ours is seen by looking at it, and of one that is not there AWS does not know the
+    /// path.
+    LookAtRole,
+    /// A role of IAM under the path that belongs to the operator, and what it may do.
+    CloudRole,
+    /// Whom such a role trusts.
+    KeptRole,
+    /// Such a role, once its key is given up.
+    DoomedRole,
 }
 
-const USES: [Use; 11] = [
+const USES: [Use; 15] = [
     Use::Search,
     Use::Look,
     Use::Create,
@@ -84,6 +99,10 @@ const USES: [Use; 11] = [
     Use::Doomed,
     Use::Restored,
     Use::Role,
+    Use::LookAtRole,
+    Use::CloudRole,
+    Use::KeptRole,
+    Use::DoomedRole,
 ];
 
 impl Operation {
@@ -105,6 +124,10 @@ impl Operation {
             Self::EnableKeyRotation | Self::UpdateKeyDescription => &[Use::Own],
             Self::ScheduleKeyDeletion => &[Use::Doomed],
             Self::CancelKeyDeletion | Self::EnableKey => &[Use::Restored],
+            Self::GetRole | Self::GetRolePolicy => &[Use::LookAtRole],
+            Self::CreateRole | Self::PutRolePolicy => &[Use::CloudRole],
+            Self::UpdateAssumeRolePolicy => &[Use::KeptRole],
+            Self::DeleteRolePolicy | Self::DeleteRole => &[Use::DoomedRole],
         }
     }
 }
@@ -117,6 +140,8 @@ impl Use {
             Self::Doomed => Part::Deletion,
             Self::Restored => Part::Restoring,
             Self::Role => Part::Roles,
+            Self::LookAtRole | Self::CloudRole | Self::KeptRole => Part::CloudRoles,
+            Self::DoomedRole => Part::CloudRoleEnds,
         }
     }
 
@@ -133,6 +158,10 @@ impl Use {
             Self::Doomed => "DeleteOwnKeys",
             Self::Restored => "RestoreOwnKeys",
             Self::Role => "AssumeRoles",
+            Self::LookAtRole => "LookAtRoles",
+            Self::CloudRole => "MakeCloudRoles",
+            Self::KeptRole => "KeepCloudRoles",
+            Self::DoomedRole => "DeleteCloudRoles",
         }
     }
 
@@ -165,6 +194,11 @@ impl Use {
             // Never on a condition that the External ID be given: the operator also tries without, and takes the role
             // for closed to strangers if it is denied.
             Self::Role => to.roles.clone(),
+            Self::LookAtRole => to.iam_arns("role/*"),
+            Self::CloudRole | Self::KeptRole | Self::DoomedRole => match &to.installation {
+                Some(installation) => to.iam_arns(&format!("role/cmk-operator/{installation}/*")),
+                None => to.iam_arns("role/cmk-operator/*"),
+            },
         }
     }
 
@@ -190,8 +224,21 @@ impl Use {
                     let consent = format!("{installation}/*");
                     add("StringLike", format!("aws:ResourceTag/{}", tag::ADOPT_BY), json!(consent));
                 }
-                Self::Search | Self::Look | Self::Alias | Self::Role => {}
+                Self::Search
+                | Self::Look
+                | Self::Alias
+                | Self::Role
+                | Self::LookAtRole
+                | Self::CloudRole
+                | Self::KeptRole
+                | Self::DoomedRole => {}
             }
+        }
+        if let (Self::CloudRole, Some(boundary)) = (self, &to.boundary) {
+            let account = to.account.as_ref().map_or("*", AccountId::as_str);
+            let boundary = boundary.replace("{account}", account);
+            let operator = if boundary.contains('*') { "StringLike" } else { "StringEquals" };
+            add(operator, "iam:PermissionsBoundary".to_owned(), json!(boundary));
         }
         Value::Object(conditions)
     }
@@ -206,6 +253,14 @@ impl Narrowing {
         }
         self.regions.iter().map(|r| format!("arn:{}:kms:{r}:{account}:{resource}", r.partition())).collect()
     }
+
+    /// The ARNs of something of IAM, which knows no regions.
+    fn iam_arns(&self, resource: &str) -> Vec<String> {
+        let account = self.account.as_ref().map_or("*", AccountId::as_str);
+        let partitions: BTreeSet<&str> = self.regions.iter().map(Region::partition).collect();
+        let partitions = if partitions.is_empty() { BTreeSet::from(["*"]) } else { partitions };
+        partitions.iter().map(|partition| format!("arn:{partition}:iam::{account}:{resource}")).collect()
+    }
 }
 
 /// The identity policy that allows these parts, and nothing else.
@@ -219,16 +274,13 @@ pub fn policy(parts: &[Part], to: &Narrowing) -> Value {
 
 /// The first multi-Region key of an account has AWS make a role by which it keeps the members of a family alike; whoever
 /// makes the key must be allowed that
-/// (<https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-auth-slr.html>). The operator itself never calls IAM.
+/// (<https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-auth-slr.html>). The operator itself never makes that role.
 fn link(to: &Narrowing) -> Value {
     const ROLE: &str =
         "role/aws-service-role/mrk.kms.amazonaws.com/AWSServiceRoleForKeyManagementServiceMultiRegionKeys";
-    let account = to.account.as_ref().map_or("*", AccountId::as_str);
-    let partitions: BTreeSet<&str> = to.regions.iter().map(Region::partition).collect();
-    let partitions = if partitions.is_empty() { BTreeSet::from(["*"]) } else { partitions };
-    let roles: Vec<String> = partitions.iter().map(|p| format!("arn:{p}:iam::{account}:{ROLE}")).collect();
     json!({
-        "Sid": "LinkMultiRegionKeys", "Effect": "Allow", "Action": ["iam:CreateServiceLinkedRole"], "Resource": roles,
+        "Sid": "LinkMultiRegionKeys", "Effect": "Allow", "Action": ["iam:CreateServiceLinkedRole"],
+        "Resource": to.iam_arns(ROLE),
         "Condition": { "StringEquals": { "iam:AWSServiceName": "mrk.kms.amazonaws.com" } },
     })
 }
@@ -238,7 +290,11 @@ fn statement(wanted: Use, parts: &[Part], to: &Narrowing) -> Option<Value> {
         return None;
     }
     let needs = |operation: &&Operation| operation.uses().contains(&wanted) && wanted.is_told_apart(**operation, to);
-    let actions: BTreeSet<&str> = Operation::ALL.iter().filter(needs).map(|operation| operation.action()).collect();
+    let mut actions: BTreeSet<&str> = Operation::ALL.iter().filter(needs).map(|operation| operation.action()).collect();
+    if wanted == Use::KeptRole {
+        // `CreateRole` with tags is both (<https://docs.aws.amazon.com/IAM/latest/UserGuide/access_tags.html>).
+        actions.insert("iam:TagRole");
+    }
     if actions.is_empty() {
         return None;
     }

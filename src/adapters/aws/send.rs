@@ -133,5 +133,5 @@ impl Sender {
 
 /// Whether AWS itself, not some proxy, says that there is no such thing.
 fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
-    matches!(error, SdkError::ServiceError(_)) && error.code() == Some("NotFoundException")
+    matches!(error, SdkError::ServiceError(_)) && matches!(error.code(), Some("NotFoundException" | "NoSuchEntity"))
 }

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::domain::capabilities::Scope;
 use crate::domain::desired::{DatabaseRequest, NewKey};
 use crate::domain::family::Family;
+use crate::domain::iam_role::{IamRole, NewRole};
 use crate::domain::id::{AccountId, KeyArn, Owner, Region, tag};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{
@@ -38,6 +39,8 @@ struct Inner {
     keys: BTreeMap<KeyArn, Key>,
     aliases: BTreeMap<(AccountId, Region, String), KeyArn>,
     registrations: BTreeMap<(Scope, Region), String>,
+    /// The roles of IAM, by ARN.
+    roles: BTreeMap<String, IamRole>,
     /// The records of roles of a scope, and that through which its key is used.
     links: BTreeMap<Scope, (Vec<RoleLink>, Option<RegistrationSeen>)>,
     /// By id, each with the organization or project that it is in.
@@ -62,6 +65,7 @@ impl Imagined {
             keys: BTreeMap::new(),
             aliases: BTreeMap::new(),
             registrations: BTreeMap::new(),
+            roles: BTreeMap::new(),
             links: BTreeMap::new(),
             databases: BTreeMap::new(),
             stand_ins: BTreeMap::new(),
@@ -314,6 +318,23 @@ impl KeyService for Imagined {
 
     async fn enable(&self, _: &Place, key: &KeyArn) -> Result<(), Fault> {
         self.alter(key, "kms:EnableKey", |key| key.facts.state = KeyState::Enabled)
+    }
+
+    async fn role(&self, _: &Place, arn: &str) -> Reading<IamRole> {
+        self.lock().roles.get(arn).cloned().map_or(Reading::Absent, Reading::Present)
+    }
+
+    async fn create_role(&self, _: &Place, role: &NewRole) -> Result<(), Fault> {
+        let NewRole { arn, trust, boundary: _, description: _, tags } = role.clone();
+        self.lock().roles.insert(arn.clone(), IamRole { arn, trust, permissions: None, tags });
+        Ok(())
+    }
+
+    async fn permit_role(&self, _: &Place, arn: &str, policy: &str) -> Result<(), Fault> {
+        let mut inner = self.lock();
+        let role = inner.roles.get_mut(arn).ok_or_else(|| missing("iam:PutRolePolicy", arn))?;
+        role.permissions = Some(policy.to_owned());
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The policies of the IAM role as which a cloud uses a key.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::id::KeyArn;
 use super::super::role_link::RoleLink;
@@ -30,11 +30,33 @@ pub fn permissions(actions: &[String], keys: &[KeyArn]) -> String {
     .to_string()
 }
 
+/// Whether two policies say the same in the same words, but for order and for lists of one.
+pub fn same(one: &str, other: &str) -> bool {
+    let meaning = |text: &str| serde_json::from_str::<Value>(text).ok().map(|value| normal(&value));
+    one == other || meaning(one).is_some_and(|one| meaning(other) == Some(one))
+}
+
+fn normal(value: &Value) -> Value {
+    match value {
+        Value::Array(all) => {
+            let mut all: Vec<Value> = all.iter().map(normal).collect();
+            all.sort_by_cached_key(Value::to_string);
+            Value::Array(all)
+        }
+        Value::Object(fields) => {
+            let listed = |value: &Value| match normal(value) {
+                list @ Value::Array(_) => list,
+                one => Value::Array(vec![one]),
+            };
+            Value::Object(fields.iter().map(|(name, value)| (name.clone(), listed(value))).collect())
+        }
+        plain => plain.clone(),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]
@@ -60,5 +82,17 @@ mod tests {
         let policy: Value = serde_json::from_str(&permissions(&["kms:Decrypt".to_owned()], &[key])).unwrap();
         assert_eq!(policy["Statement"][0]["Resource"][0], "arn:aws:kms:us-east-1:111111111111:key/0a");
         assert_eq!(policy["Statement"][0]["Action"][0], "kms:Decrypt");
+    }
+
+    #[test]
+    fn order_and_lists_of_one_make_no_difference_and_everything_else_does() {
+        let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["a","b"],"Resource":["r"]}]}"#;
+        let again = r#"{"Statement":{"Resource":"r","Action":["b","a"],"Effect":"Allow"},"Version":"2012-10-17"}"#;
+        assert!(same(policy, again));
+        assert!(!same(policy, &again.replace("\"a\"", "\"c\"")));
+        assert!(!same(policy, &again.replace("Allow", "Deny")));
+        assert!(!same(policy, "not a policy"));
+        let more = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["a","b"],"Resource":["r"]},{"Effect":"Allow","Action":"a","Resource":"*"}]}"#;
+        assert!(!same(policy, more));
     }
 }

@@ -1,0 +1,104 @@
+//! The roles of IAM that the operator makes: reading and writing one.
+//!
+//! IAM is one service for all regions of a partition; the region of the key only says which partition.
+
+use percent_encoding::percent_decode_str;
+
+use super::clients::ClientSet;
+use super::operation::Operation;
+use super::send::Sender;
+use crate::domain::fault::{Applied, Fault, FaultClass};
+use crate::domain::iam_role::{IamRole, NewRole, PERMISSIONS, path_and_name};
+use crate::ports::Place;
+
+/// The name in a role's ARN.
+fn name(operation: Operation, arn: &str) -> Result<(&str, &str), Fault> {
+    let malformed = || Fault::new(FaultClass::Terminal, operation.action(), arn, "that is no ARN of a role");
+    path_and_name(arn).ok_or_else(malformed)
+}
+
+/// IAM shows policies percent-encoded (<https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html>).
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// A role by the name in an ARN, with the inline policy that is ours.
+pub(super) async fn role(sender: &Sender, set: &ClientSet, arn: &str) -> Result<Option<IamRole>, Fault> {
+    let (_, name) = name(Operation::GetRole, arn)?;
+    let asked = set.iam.get_role().role_name(name).send();
+    let Some(role) = sender.look(Operation::GetRole, arn, Box::pin(asked)).await?.and_then(|reply| reply.role) else {
+        return Ok(None);
+    };
+    let asked = set.iam.get_role_policy().role_name(name).policy_name(PERMISSIONS).send();
+    let permissions = sender.look(Operation::GetRolePolicy, arn, Box::pin(asked)).await?;
+    Ok(Some(IamRole {
+        trust: decoded(role.assume_role_policy_document().unwrap_or_default()),
+        tags: role.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect(),
+        permissions: permissions.map(|reply| decoded(reply.policy_document())),
+        arn: role.arn,
+    }))
+}
+
+pub(super) async fn create(sender: &Sender, set: &ClientSet, place: &Place, role: &NewRole) -> Result<(), Fault> {
+    let (path, name) = name(Operation::CreateRole, &role.arn)?;
+    let mut tags = Vec::new();
+    for (key, value) in &role.tags {
+        let tag = aws_sdk_iam::types::Tag::builder().key(key).value(value).build();
+        tags.push(
+            tag.map_err(|e| {
+                Fault::new(FaultClass::Terminal, Operation::CreateRole.action(), &role.arn, e.to_string())
+            })?,
+        );
+    }
+    let call = set
+        .iam_writes
+        .create_role()
+        .path(path)
+        .role_name(name)
+        .assume_role_policy_document(&role.trust)
+        .description(&role.description)
+        .set_permissions_boundary(role.boundary.clone())
+        .set_tags(Some(tags));
+    sender.write(Operation::CreateRole, place, &role.arn, Box::pin(call.send())).await.map(drop)
+}
+
+pub(super) async fn trust(
+    sender: &Sender,
+    set: &ClientSet,
+    place: &Place,
+    arn: &str,
+    trust: &str,
+) -> Result<(), Fault> {
+    let (_, name) = name(Operation::UpdateAssumeRolePolicy, arn)?;
+    let call = set.iam_writes.update_assume_role_policy().role_name(name).policy_document(trust);
+    sender.write(Operation::UpdateAssumeRolePolicy, place, arn, Box::pin(call.send())).await.map(drop)
+}
+
+pub(super) async fn permit(
+    sender: &Sender,
+    set: &ClientSet,
+    place: &Place,
+    arn: &str,
+    policy: &str,
+) -> Result<(), Fault> {
+    let (_, name) = name(Operation::PutRolePolicy, arn)?;
+    let call = set.iam_writes.put_role_policy().role_name(name).policy_name(PERMISSIONS).policy_document(policy);
+    sender.write(Operation::PutRolePolicy, place, arn, Box::pin(call.send())).await.map(drop)
+}
+
+/// Deletes a role and our policy on it; what is gone already is gone.
+pub(super) async fn delete(sender: &Sender, set: &ClientSet, place: &Place, arn: &str) -> Result<(), Fault> {
+    let (_, name) = name(Operation::DeleteRole, arn)?;
+    let call = set.iam_writes.delete_role_policy().role_name(name).policy_name(PERMISSIONS);
+    gone(sender.write(Operation::DeleteRolePolicy, place, arn, Box::pin(call.send())).await.map(drop))?;
+    let call = set.iam_writes.delete_role().role_name(name);
+    gone(sender.write(Operation::DeleteRole, place, arn, Box::pin(call.send())).await.map(drop))
+}
+
+/// AWS's word that there is nothing to delete is the end of it.
+fn gone(outcome: Result<(), Fault>) -> Result<(), Fault> {
+    match outcome {
+        Err(fault) if fault.class == FaultClass::Settling && fault.applied == Applied::No => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,111 @@
+//! What comes before the end of a key that a cloud uses as a role: its registration is withdrawn, then the cloud's record of
+//! the role goes, then the role, one after the other, as the cloud demands. What somebody else made stays.
+
+use crate::domain::desired::DesiredKey;
+use crate::domain::id::{KeyArn, Region, tag};
+use crate::domain::memory::RegionMemory;
+use crate::domain::observed::{Database, DatabaseState, Encryption, RegionSeen};
+use crate::domain::reading::Reading;
+
+use super::draft::Draft;
+use super::made_role;
+use super::role_step::RoleStep;
+use super::step::Step;
+use super::teardown::{self, Blocker};
+
+/// The next thing to be done or waited for before the keys can go.
+pub(super) enum Next {
+    /// Something could not be seen.
+    Blocked(Blocker),
+    /// To be done, and how that is said.
+    Do(Box<Step>, String),
+    /// It has to be seen again.
+    Look(String),
+}
+
+/// Whether this object made the registration of a key: it noted that on the key, or in status.
+pub(super) fn is_own(seen: &RegionSeen, memory: &RegionMemory, arn: &str) -> bool {
+    memory.registered.as_deref() == Some(arn)
+        || seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT))
+}
+
+/// The databases under a registered key: while there is one, the cloud lets go of no key.
+pub(super) fn under(key: &DesiredKey, region: &Region, databases: &Reading<Vec<Database>>) -> Option<Blocker> {
+    let all = match databases {
+        Reading::Present(all) => all.as_slice(),
+        Reading::Absent => &[],
+        unknown @ Reading::Unknown(_) => {
+            return Some(teardown::unseen(Some(region), "Which databases are under the key", unknown));
+        }
+    };
+    let encrypted = |d: &&Database| d.encryption == Some(Encryption::On) && d.state != DatabaseState::Terminated;
+    let mut names: Vec<String> = all.iter().filter(encrypted).map(|d| format!("{} ({})", d.name, d.id)).collect();
+    names.sort();
+    (!names.is_empty()).then(|| Blocker {
+        region: Some(region.clone()),
+        message: format!("{} lets go of no key that a database is under: {}.", key.scope.cloud, names.join(", ")),
+        fix: "delete these, or turn their encryption with the key off in the cloud.".to_owned(),
+    })
+}
+
+/// What has to be done before these keys are scheduled for deletion; none: nothing, any more.
+pub(super) fn next(draft: &mut Draft<'_>, key: &DesiredKey, left: &[KeyArn]) -> Option<Next> {
+    let wish = key.role.as_ref().filter(|_| key.capabilities.through_role)?;
+    let region = left.first()?.region().clone();
+    let (seen, memory) = (draft.seen(&region), draft.remembered(&region));
+    let not_after = draft.observed.at + draft.pass.settings.look_valid;
+    if let Reading::Present(registered) = &seen.registration
+        && let Some(arn) = left.iter().find(|arn| arn.to_string() == *registered)
+    {
+        let step = RoleStep::Withdraw { region, key: arn.clone(), not_after };
+        return Some(Next::Do(Box::new(Step::Role(step)), format!("The registration of {arn} is being withdrawn.")));
+    }
+    let noted = left.iter().any(|arn| is_own(&seen, &memory, &arn.to_string()));
+    if noted && draft.look_at_deployment(&region, &"withdrawn") < draft.pass.settings.gate_looks {
+        return Some(Next::Look("The cloud has no key of this object any more; the operator looks again.".to_owned()));
+    }
+    let Reading::Present(links) = &seen.role.links else {
+        let what = "Which records of roles the cloud has";
+        return Some(Next::Blocked(teardown::unseen(Some(&region), what, &seen.role.links)));
+    };
+    let own = links.iter().find(|link| match &link.role_arn {
+        Some(role) => wish.made && *role == wish.arn,
+        None => memory.link.as_ref() == Some(&link.id),
+    });
+    if let Some(link) = own {
+        let message = format!("The cloud's record {} of the role is being removed.", link.id);
+        let step = RoleStep::RemoveLink { region, link: link.id.clone(), not_after };
+        return Some(Next::Do(Box::new(Step::Role(step)), message));
+    }
+    if !wish.made {
+        return None;
+    }
+    match &seen.role.iam {
+        Reading::Present(_) if made_role::may_be_named(key, &seen) => {
+            let message = format!("The role {} is being deleted.", wish.arn);
+            let step = RoleStep::DeleteRole { region, role: wish.arn.clone(), not_after };
+            Some(Next::Do(Box::new(Step::Role(step)), message))
+        }
+        // Somebody else's stays.
+        Reading::Present(_) | Reading::Absent => None,
+        unknown @ Reading::Unknown(_) => {
+            Some(Next::Blocked(teardown::unseen(Some(&region), &format!("The role {}", wish.arn), unknown)))
+        }
+    }
+}
+
+/// Does it.
+pub(super) fn go_on(draft: &mut Draft<'_>, next: Next) {
+    match next {
+        Next::Do(step, message) => {
+            teardown::going(draft, &message);
+            draft.repeatable(*step);
+        }
+        Next::Look(message) => {
+            teardown::going(draft, &message);
+            let spacing = draft.pass.settings.gate_spacing;
+            draft.wait(spacing);
+        }
+        Next::Blocked(_) => {}
+    }
+}
