@@ -369,8 +369,12 @@ pub struct Sandbox {
 
 /// What `demo` applies: objects of every cloud, side by side.
 #[cfg(feature = "sandbox")]
-const DEMO_FILES: [&str; 3] =
-    ["examples/astra/several-regions.yaml", "examples/astra/multi-region.yaml", "examples/singlestore/simplest.yaml"];
+const DEMO_FILES: [&str; 4] = [
+    "examples/astra/several-regions.yaml",
+    "examples/astra/multi-region.yaml",
+    "examples/atlas/simplest.yaml",
+    "examples/singlestore/simplest.yaml",
+];
 
 /// The flags of `demo`.
 #[cfg(feature = "sandbox")]

@@ -87,7 +87,7 @@ impl Stage {
             None => control_plane(dir).await?,
         };
         let client = client(&kubeconfig).await?;
-        say("Serving simulated AWS, Astra and SingleStore on loopback.");
+        say("Serving simulated AWS, Astra, Atlas and SingleStore on loopback.");
         let clouds = serve(Options::default()).await.map_err(|e| failed("the sandbox did not start")(&e))?;
         slow_down(&clouds)?;
         install_crds(&client).await?;

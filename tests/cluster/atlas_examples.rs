@@ -27,11 +27,11 @@ async fn ready(scene: &Scene, key: (&str, &str), cluster: (&str, &str)) -> Value
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_simplest_one() {
-    let (scene, prefix) = applied("m1simple", "simplest.yaml", &["payments"]).await;
-    let namespace = format!("{prefix}-payments");
-    let made = ready(&scene, (&namespace, "payments"), (&namespace, "payments")).await;
+    let (scene, prefix) = applied("m1simple", "simplest.yaml", &["members"]).await;
+    let namespace = format!("{prefix}-members");
+    let made = ready(&scene, (&namespace, "members"), (&namespace, "members")).await;
     assert!(made["created_with"].is_string(), "{made}");
-    let role = format!("arn:aws:iam::{ACCOUNT}:role/cmk-operator/test/{namespace}/payments-atlas-kms");
+    let role = format!("arn:aws:iam::{ACCOUNT}:role/cmk-operator/test/{namespace}/members-atlas-kms");
     assert!(scene.state().await["roles"][role].is_object());
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::examples::{objects, of};
 use super::singlestore::{document, key as singlestore_key, secret as singlestore_secret, suggested};
 use crate::support::scene::{Scene, find};
 use crate::support::wait;
@@ -15,11 +16,13 @@ const HOUR: i64 = 3_600_000;
 const STEP: i64 = HOUR / 4;
 
 /// A key in each cloud, named after it.
-const CLOUDS: [&str; 2] = ["astra", "singlestore"];
+const CLOUDS: [&str; 3] = ["astra", "atlas", "singlestore"];
 
 async fn key(scene: &Scene, cloud: &str) -> Value {
     let mut key = match cloud {
         "astra" => scene.key(&[REGION]),
+        // With a role that the operator makes.
+        "atlas" => of(&mut atlas(scene), "CustomerKey").clone(),
         "singlestore" => {
             let policy = suggested(scene, REGION).await;
             singlestore_key(scene, "key", &[REGION], &[document("portal", REGION, &policy)])
@@ -28,6 +31,11 @@ async fn key(scene: &Scene, cloud: &str) -> Value {
     };
     key["metadata"]["name"] = json!(cloud);
     key
+}
+
+/// The objects of the simplest example, in the scene's namespace.
+fn atlas(scene: &Scene) -> Vec<Value> {
+    objects("atlas/simplest.yaml", |_| scene.namespace.clone())
 }
 
 /// The clocks of the operator and of the clouds.
@@ -85,6 +93,7 @@ async fn check(down: &str) {
     scene.start();
     scene.apply(&scene.secret()).await.unwrap();
     scene.apply(&singlestore_secret(&scene)).await.unwrap();
+    scene.apply(of(&mut atlas(&scene), "Secret")).await.unwrap();
     for cloud in CLOUDS {
         scene.apply(&key(&scene, cloud).await).await.unwrap();
     }
