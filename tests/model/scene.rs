@@ -240,6 +240,7 @@ pub(crate) fn settings() -> Settings {
         resync: Span::seconds(60),
         poll: Span::seconds(5),
         holder: "cluster-uid".to_owned(),
+        role_boundary: None,
         take_over_from: None,
         ambient_namespaces: None,
     }
