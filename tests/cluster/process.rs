@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use super::examples::{objects, of};
 use crate::support::controlplane::ControlPlane;
 use crate::support::scene::{ORGANIZATION, Scene, TOKEN, find};
 
@@ -197,43 +197,25 @@ async fn touch(scene: &Scene) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clouds_that_this_build_cannot_work_with_are_refused_without_a_call() {
-    let scene = Scene::started("foreign").await;
-    let upstreams = [(
-        "atlas",
-        json!({ "atlas": {
-            "projectId": "0123456789abcdef01234567", "role": { "create": { "name": "atlas-kms" } },
-            "credentialsSecretRef": { "name": "astra" },
-        } }),
-    )];
-    scene.apply(&scene.secret()).await.unwrap();
-    for (name, upstream) in upstreams {
-        let mut key = scene.key(&[REGION]);
-        key["metadata"]["name"] = json!(name);
-        key["spec"]["upstream"] = upstream;
-        scene.apply(&key).await.unwrap();
-        scene.apply(&scene.gate(&format!("{name}-gate"), name, REGION)).await.unwrap();
+async fn what_this_build_cannot_do_for_a_cloud_is_refused_before_anything_is_made() {
+    let scene = Scene::started("beyond").await;
+    let mut all = objects("atlas/simplest.yaml", |_| scene.namespace.clone());
+    of(&mut all, "CustomerKey")["spec"]["upstream"]["atlas"]["restrictSourceIps"] = json!(true);
+    for object in all.iter().filter(|object| object["kind"] != "Namespace") {
+        scene.apply(object).await.unwrap();
     }
-    let mut atlas = scene.gate("atlas-db", "atlas", REGION);
-    atlas["spec"]["deployment"] = json!({ "atlas": { "name": "orders", "instanceSize": "M10" } });
-    scene.apply(&atlas).await.unwrap();
-    let all = [
-        ("CustomerKey", "atlas", "Atlas"),
-        ("EncryptedCluster", "atlas-gate", "Atlas"),
-        ("EncryptedCluster", "atlas-db", "Atlas"),
-    ];
-    let shown = join_all(
-        all.iter().map(|(kind, name, _)| scene.wait_for(kind, name, "Stalled", "True", "UpstreamNotSupported")),
-    );
-    for (object, (_, name, cloud)) in shown.await.iter().zip(all) {
-        let ready = find(object, "Ready").unwrap();
-        assert_eq!(ready["status"], "False");
-        let message = ready["message"].as_str().unwrap();
-        assert!(message.contains("This build cannot work with") && message.contains(cloud), "{name}: {message}");
-        assert!(message.contains("To do: use a build that supports it"), "{name}: {message}");
-        assert_eq!(find(object, "Reconciling").unwrap()["status"], "False");
+    let shown = scene.wait_for("CustomerKey", "members", "Stalled", "True", "InvalidSpec").await;
+    let ready = find(&shown, "Ready").unwrap();
+    assert_eq!(ready["status"], "False");
+    let message = ready["message"].as_str().unwrap();
+    for words in ["This build cannot restrict the key to the cloud's addresses", "To do: take that out of the spec"] {
+        assert!(message.contains(words), "{words}: {message}");
     }
-    assert_eq!(scene.calls().await, Vec::<Value>::new(), "no cloud is asked anything");
+    scene.wait_for("EncryptedCluster", "members", "GateOpen", "False", "*").await;
+    // But for an access token, which is a write in words only.
+    let made = |call: &Value| call["access"] == "write" && call["operation"] != "atlas:CreateToken";
+    let wrote: Vec<Value> = scene.calls().await.into_iter().filter(made).collect();
+    assert_eq!(wrote, Vec::<Value>::new(), "nothing is made");
 }
 
 /// What events say, in their order, for each object and condition.
