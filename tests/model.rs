@@ -168,6 +168,14 @@ fn one_drift() {
     holds("one drift", &Config::of(Scene::ends(Start::Both), Index::Late, &[Menu::acts(scene::DRIFT)]));
 }
 
+/// Somebody lets another account use a key while a pass that is about to write its policy stands still.
+#[test]
+fn a_policy_is_changed_while_a_pass_stands_still() {
+    let scene = Scene { start: Start::Key, ..Scene::STAYS };
+    let menus = [Menu::acts(&[Act::Tamper]), Menu { stops: true, ..Menu::NONE }, Menu::acts(&[Act::Share])];
+    holds("policy changed meanwhile", &Config::of(scene, Index::Late, &menus));
+}
+
 /// A key goes while a cluster comes, and passes stop in their midst.
 #[test]
 fn a_key_goes_while_a_cluster_comes() {
