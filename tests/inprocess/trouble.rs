@@ -149,6 +149,10 @@ pub struct Trouble {
     /// Whether a rule waits in the clouds.
     loaded: bool,
     deposed: bool,
+    /// Whether the process was told that it does not lead, right before the effect that comes now.
+    told: bool,
+    /// Whether it made an effect all the same.
+    pub overstepped: bool,
     dead: bool,
 }
 
@@ -211,6 +215,7 @@ impl Trouble {
     pub fn after(&mut self, site: Site, made: bool, hit: bool) -> bool {
         self.clash = None;
         self.deposed = false;
+        self.overstepped |= std::mem::take(&mut self.told) && made;
         if made && self.fired > 0 {
             self.made.insert(site);
         }
@@ -236,6 +241,7 @@ impl Trouble {
     pub fn leads(&mut self) -> bool {
         if std::mem::take(&mut self.deposed) {
             self.fire();
+            self.told = true;
             return false;
         }
         true

@@ -254,6 +254,9 @@ impl Life {
         if fired != faults {
             return Err(format!("{fired} of {faults} faults happened"));
         }
+        if self.lab.trouble().overstepped {
+            return Err("an effect was made by a process that knew that it does not lead".to_owned());
+        }
         if self.made != clean.made {
             return Err(format!("{:?} were made, in the clean life {:?}", self.made, clean.made));
         }
