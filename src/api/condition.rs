@@ -54,7 +54,6 @@ pub fn moment(time: &Time) -> Moment {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

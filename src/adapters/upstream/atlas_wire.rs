@@ -376,7 +376,6 @@ pub(super) fn creation(request: &DatabaseRequest, primary: &Region) -> Value {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
