@@ -64,30 +64,9 @@ pub struct Run {
     #[arg(long, env = "CMK_INSTALLATION")]
     pub installation: Name,
 
-    /// Namespaces to watch, separated by commas; all by default.
-    #[arg(long, env = "CMK_WATCH_NAMESPACES", value_delimiter = ',')]
-    pub watch_namespaces: Vec<String>,
-
-    /// Namespaces whose keys may be managed with the operator's own AWS credentials, separated by commas; all by default.
-    /// Elsewhere `spec.aws.roleArn` is required.
-    #[arg(long, env = "CMK_AMBIENT_NAMESPACES", value_delimiter = ',')]
-    pub ambient_namespaces: Option<Vec<Name>>,
-
-    /// The uid of the kube-system namespace of a cluster that is gone: its keys are taken over.
-    #[arg(long, env = "CMK_TAKE_OVER_FROM")]
-    pub take_over_from: Option<String>,
-
-    /// Base URL of the Astra DevOps API.
-    #[arg(long, env = "CMK_ASTRA_ENDPOINT", default_value = "https://api.astra.datastax.com")]
-    pub astra_endpoint: String,
-
-    /// Base of Atlas's Administration API and of its token endpoint, without `/api`.
-    #[arg(long, env = "CMK_ATLAS_ENDPOINT", default_value = "https://cloud.mongodb.com")]
-    pub atlas_endpoint: String,
-
-    /// Base URL of `SingleStore`'s Management API.
-    #[arg(long, env = "CMK_SINGLESTORE_ENDPOINT", default_value = "https://api.singlestore.com")]
-    pub singlestore_endpoint: String,
+    /// What `plan` knows too.
+    #[command(flatten)]
+    pub shared: Shared,
 
     /// Address of metrics and health, for example 0.0.0.0:8080.
     #[arg(long, env = "CMK_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
@@ -113,19 +92,10 @@ pub struct Run {
     #[arg(long, env = "CMK_QUOTA_SHARE", default_value_t = 0.8)]
     pub quota_share: f64,
 
-    /// Uses roles that anybody may assume without the operator's External ID all the same.
-    #[arg(long, env = "CMK_ALLOW_OPEN_ROLES")]
-    pub allow_open_roles: bool,
-
     /// The IAM role that schedules keys for deletion and does nothing else, assumed with the External ID of the key's
     /// namespace; {account} in it stands for the account of the key. Without it, whoever acts on a key does that too.
     #[arg(long, env = "CMK_DELETION_ROLE_ARN")]
     pub deletion_role_arn: Option<String>,
-
-    /// The ARN of the permissions boundary of the IAM roles that the operator makes (spec.upstream.atlas.role.create);
-    /// {account} in it stands for the account of the role. A role that is there already keeps the one that it has.
-    #[arg(long, env = "CMK_ROLE_PERMISSIONS_BOUNDARY")]
-    pub role_permissions_boundary: Option<String>,
 
     /// Contends for a Lease, so that only one replica acts.
     #[arg(long, env = "CMK_LEADER_ELECTION", default_value_t = true, action = clap::ArgAction::Set)]
@@ -150,6 +120,44 @@ pub struct Run {
     /// What tests shorten.
     #[command(flatten)]
     pub hidden: Hidden,
+}
+
+/// The flags that `run` and `plan` share: what decides, and where the clouds are.
+#[derive(Debug, Args)]
+pub struct Shared {
+    /// Namespaces to watch, separated by commas; all by default.
+    #[arg(long, env = "CMK_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+
+    /// Namespaces whose keys may be managed with the operator's own AWS credentials, separated by commas; all by default.
+    /// Elsewhere `spec.aws.roleArn` is required.
+    #[arg(long, env = "CMK_AMBIENT_NAMESPACES", value_delimiter = ',')]
+    pub ambient_namespaces: Option<Vec<Name>>,
+
+    /// The uid of the kube-system namespace of a cluster that is gone: its keys are taken over.
+    #[arg(long, env = "CMK_TAKE_OVER_FROM")]
+    pub take_over_from: Option<String>,
+
+    /// Base URL of the Astra DevOps API.
+    #[arg(long, env = "CMK_ASTRA_ENDPOINT", default_value = "https://api.astra.datastax.com")]
+    pub astra_endpoint: String,
+
+    /// Base of Atlas's Administration API and of its token endpoint, without `/api`.
+    #[arg(long, env = "CMK_ATLAS_ENDPOINT", default_value = "https://cloud.mongodb.com")]
+    pub atlas_endpoint: String,
+
+    /// Base URL of `SingleStore`'s Management API.
+    #[arg(long, env = "CMK_SINGLESTORE_ENDPOINT", default_value = "https://api.singlestore.com")]
+    pub singlestore_endpoint: String,
+
+    /// Uses roles that anybody may assume without the operator's External ID all the same.
+    #[arg(long, env = "CMK_ALLOW_OPEN_ROLES")]
+    pub allow_open_roles: bool,
+
+    /// The ARN of the permissions boundary of the IAM roles that the operator makes (spec.upstream.atlas.role.create);
+    /// {account} in it stands for the account of the role. A role that is there already keeps the one that it has.
+    #[arg(long, env = "CMK_ROLE_PERMISSIONS_BOUNDARY")]
+    pub role_permissions_boundary: Option<String>,
 }
 
 /// Flags for tests: waiting times that nobody should shorten against real clouds.
@@ -253,33 +261,9 @@ pub struct Plan {
     #[arg(long, env = "CMK_PRINCIPAL")]
     pub principal: Option<String>,
 
-    /// As in `run`.
-    #[arg(long, env = "CMK_WATCH_NAMESPACES", value_delimiter = ',')]
-    pub watch_namespaces: Vec<String>,
-
-    /// As in `run`.
-    #[arg(long, env = "CMK_AMBIENT_NAMESPACES", value_delimiter = ',')]
-    pub ambient_namespaces: Option<Vec<Name>>,
-
-    /// As in `run`.
-    #[arg(long, env = "CMK_TAKE_OVER_FROM")]
-    pub take_over_from: Option<String>,
-
-    /// As in `run`.
-    #[arg(long, env = "CMK_ASTRA_ENDPOINT", default_value = "https://api.astra.datastax.com")]
-    pub astra_endpoint: String,
-
-    /// As in `run`.
-    #[arg(long, env = "CMK_ATLAS_ENDPOINT", default_value = "https://cloud.mongodb.com")]
-    pub atlas_endpoint: String,
-
-    /// As in `run`.
-    #[arg(long, env = "CMK_SINGLESTORE_ENDPOINT", default_value = "https://api.singlestore.com")]
-    pub singlestore_endpoint: String,
-
-    /// As in `run`.
-    #[arg(long, env = "CMK_ALLOW_OPEN_ROLES")]
-    pub allow_open_roles: bool,
+    /// What `run` knows too.
+    #[command(flatten)]
+    pub shared: Shared,
 }
 
 /// The flags of `why`.
@@ -406,6 +390,18 @@ pub enum LogFormat {
     Json,
 }
 
+impl Shared {
+    /// The planner's settings, as far as these flags decide.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            take_over_from: self.take_over_from.clone(),
+            ambient_namespaces: self.ambient_namespaces.clone(),
+            role_boundary: self.role_permissions_boundary.clone(),
+            ..Settings::default()
+        }
+    }
+}
+
 impl Run {
     /// The planner's settings.
     pub fn settings(&self) -> Settings {
@@ -420,10 +416,7 @@ impl Run {
             policy_interval: self.policy_interval,
             resync: self.resync,
             poll: hidden.poll,
-            take_over_from: self.take_over_from.clone(),
-            ambient_namespaces: self.ambient_namespaces.clone(),
-            role_boundary: self.role_permissions_boundary.clone(),
-            ..Settings::default()
+            ..self.shared.settings()
         }
     }
 

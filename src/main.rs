@@ -13,7 +13,7 @@ use cmk_operator::adapters::limits::Limits;
 use cmk_operator::adapters::watch::{Call, Watch};
 use cmk_operator::adapters::{aws, upstream};
 use cmk_operator::api;
-use cmk_operator::cli::{Cli, Command, Hidden, IamPolicy, LogFormat, Plan, Rights, Run, Why};
+use cmk_operator::cli::{Cli, Command, Hidden, IamPolicy, LogFormat, Plan, Rights, Run, Shared, Why};
 #[cfg(feature = "sandbox")]
 use cmk_operator::clock::AheadClock;
 use cmk_operator::clock::{Clock, SystemClock};
@@ -88,16 +88,13 @@ async fn operate(options: &Run) -> Result<ExitCode, Failure> {
     let hidden = &options.hidden;
 
     let mut aws_options = aws::Options::new(options.installation.clone());
-    aws_options.allow_open_roles = options.allow_open_roles;
+    aws_options.allow_open_roles = options.shared.allow_open_roles;
     aws_options.deletion_role.clone_from(&options.deletion_role_arn);
     aws_options.write_timeout = hidden.write_timeout.to_duration();
     let limits = Arc::new(Limits::new(options.quota_share));
     let keys = aws::AwsKeys::new(aws_options, Arc::clone(&clock), limits, Arc::clone(&watch));
 
-    let mut cloud_options = upstream::Options::default();
-    cloud_options.astra_endpoint.clone_from(&options.astra_endpoint);
-    cloud_options.atlas_endpoint.clone_from(&options.atlas_endpoint);
-    cloud_options.singlestore_endpoint.clone_from(&options.singlestore_endpoint);
+    let mut cloud_options = cloud_options(&options.shared);
     cloud_options.timeout = hidden.write_timeout.to_duration();
     let clouds = upstream::Clouds::new(&cloud_options, Arc::clone(&clock), watch)?;
 
@@ -128,7 +125,7 @@ async fn operate(options: &Run) -> Result<ExitCode, Failure> {
         clock,
         witness: witness(options)?,
         metrics,
-        namespaces: options.watch_namespaces.clone(),
+        namespaces: options.shared.watch_namespaces.clone(),
         concurrency: options.concurrency,
         http: Some(http),
         election: options.leader_election.then(|| (options.lease_namespace(), options.identity(), terms)),
@@ -145,6 +142,16 @@ async fn operate(options: &Run) -> Result<ExitCode, Failure> {
         Exit::Stopped => ExitCode::SUCCESS,
         Exit::LeadershipLost => ExitCode::from(3),
     })
+}
+
+/// Where the database clouds are.
+fn cloud_options(shared: &Shared) -> upstream::Options {
+    upstream::Options {
+        astra_endpoint: shared.astra_endpoint.clone(),
+        atlas_endpoint: shared.atlas_endpoint.clone(),
+        singlestore_endpoint: shared.singlestore_endpoint.clone(),
+        ..upstream::Options::default()
+    }
 }
 
 #[cfg(not(feature = "sandbox"))]
@@ -186,11 +193,7 @@ fn crds(dir: Option<&Path>) -> Result<ExitCode, Failure> {
 
 /// Prints what would be done for manifests.
 async fn plan(options: &Plan) -> Result<ExitCode, Failure> {
-    let settings = Settings {
-        ambient_namespaces: options.ambient_namespaces.clone(),
-        take_over_from: options.take_over_from.clone(),
-        ..Settings::default()
-    };
+    let settings = options.shared.settings();
     let mut manifests = manifests::read(&options.files, options.namespace.as_str(), &options.installation)?;
     let report = if !manifests.refused.is_empty() {
         Report { refused: manifests.refused, ignored: manifests.ignored, ..Report::default() }
@@ -216,14 +219,10 @@ async fn look(options: &Plan, settings: Settings) -> Result<Live<aws::AwsKeys, u
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let watch: Arc<dyn Watch> = Arc::new(Unwatched);
     let mut aws_options = aws::Options::new(options.installation.clone());
-    aws_options.allow_open_roles = options.allow_open_roles;
+    aws_options.allow_open_roles = options.shared.allow_open_roles;
     let limits = Arc::new(Limits::new(1.0));
     let keys = aws::AwsKeys::new(aws_options, Arc::clone(&clock), limits, Arc::clone(&watch));
-    let mut cloud_options = upstream::Options::default();
-    cloud_options.astra_endpoint.clone_from(&options.astra_endpoint);
-    cloud_options.atlas_endpoint.clone_from(&options.atlas_endpoint);
-    cloud_options.singlestore_endpoint.clone_from(&options.singlestore_endpoint);
-    let clouds = upstream::Clouds::new(&cloud_options, Arc::clone(&clock), watch)?;
+    let clouds = upstream::Clouds::new(&cloud_options(&options.shared), Arc::clone(&clock), watch)?;
     Ok(Live {
         viewer: Viewer::infer().await?,
         keys: ReadOnly::new(keys),
@@ -231,7 +230,7 @@ async fn look(options: &Plan, settings: Settings) -> Result<Live<aws::AwsKeys, u
         lacking: upstream::required_keys,
         installation: options.installation.clone(),
         settings,
-        namespaces: options.watch_namespaces.clone(),
+        namespaces: options.shared.watch_namespaces.clone(),
         principal: options.principal.clone(),
         now: clock.now(),
     })
