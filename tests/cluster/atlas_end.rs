@@ -5,9 +5,14 @@ use cmk_operator::plan::step::Site;
 use serde_json::{Value, json};
 
 use super::atlas::{PROJECT, REGIONS, apply, cluster, count, key, position, project, secret, trust};
+use super::atlas_crash::Trouble;
 use super::crash::all;
 use super::deletion::{annotate, delete, gone, token};
 use crate::support::scene::{ACCOUNT, Scene, find};
+
+/// The effects of the end of a key.
+pub const SITES: [Site; 3] =
+    [Site::Role(RoleSite::Withdraw), Site::Role(RoleSite::RemoveLink), Site::Role(RoleSite::DeleteRole)];
 
 /// A key whose role the operator makes, and that goes with its object.
 fn mortal(scene: &Scene) -> Value {
@@ -148,13 +153,8 @@ async fn what_atlas_refuses_blocks_the_deletion_in_its_own_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_effect_of_the_end_it_ends_the_same() {
-    let sites = [RoleSite::Withdraw, RoleSite::RemoveLink, RoleSite::DeleteRole];
-    let deaths =
-        sites.iter().flat_map(|s| ["before", "after"].map(|side| format!("{}:{side}", Site::Role(*s).as_str())));
-    all(deaths.collect(), |death: String| async move {
-        let mut scene = Scene::new("atlas-end-crash").await;
-        scene.extra = vec!["--crash-at".to_owned(), death.clone()];
-        scene.start();
+    all(Trouble::deaths(&SITES), |trouble| async move {
+        let mut scene = trouble.play("atlas-end-crash").await.scene;
         apply(&scene, &[secret(&scene, true), mortal(&scene)]).await;
         scene.ready("CustomerKey", "key").await;
         delete(&scene, "CustomerKey", "key").await;
@@ -171,7 +171,7 @@ async fn killed_at_every_effect_of_the_end_it_ends_the_same() {
         if ended && forgotten && state["roles"][role(&scene)].is_null() {
             Ok(())
         } else {
-            Err(format!("{death}: {project:#} {state:#}"))
+            Err(format!("{trouble:?}: {project:#} {state:#}"))
         }
     })
     .await;

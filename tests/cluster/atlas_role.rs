@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::atlas::{ATLAS, REGIONS, apply, cluster, count, key, position, project, secret};
-use super::crash::all;
+use super::atlas_crash::Trouble;
+use super::crash::{Play, all};
 use crate::support::scene::{ACCOUNT, OPERATOR, Scene, find};
 
 /// The name that the specs here ask for.
@@ -53,17 +54,25 @@ async fn ask(scene: &Scene, mut key: Value, what: &str) {
 
 /// Waits until the object is ready after it was asked, the role trusts Atlas alone, and Atlas can use the key.
 async fn mended(scene: &Scene, what: &str) -> Value {
-    scene
-        .until("the role is put right and Atlas can use the key", || async {
-            let key = scene.get("CustomerKey", "key").await;
-            let ready = find(&key, "Ready").is_some_and(|c| c["status"] == "True" && c["reason"] == "AsDeclared");
-            let handled = key["status"]["lastHandledReconcileAt"] == what;
-            let valid = project(scene).await["key"]["valid"] == true;
-            let role = role(scene).await;
-            let right = is_right(&key, &role);
-            if ready && handled && valid && right { Ok(role) } else { Err(format!("{} {role}", key["status"])) }
-        })
-        .await
+    scene.until("the role is put right and Atlas can use the key", || right(scene, Some(what))).await
+}
+
+/// Whether all of that is so now; yields the role.
+async fn right(scene: &Scene, asked: Option<&str>) -> Result<Value, String> {
+    let key = scene.get("CustomerKey", "key").await;
+    let ready = find(&key, "Ready").is_some_and(|c| c["status"] == "True" && c["reason"] == "AsDeclared");
+    let handled = asked.is_none_or(|what| key["status"]["lastHandledReconcileAt"] == what);
+    let valid = project(scene).await["key"]["valid"] == true;
+    let role = role(scene).await;
+    let right = is_right(&key, &role);
+    if ready && handled && valid && right { Ok(role) } else { Err(format!("{} {role}", key["status"])) }
+}
+
+/// Somebody has the role trust another account.
+async fn trust_nobody(scene: &Scene) {
+    let nobody = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"222222222222"},"Action":"sts:AssumeRole"}]}"#;
+    let changing = iam(scene).await.update_assume_role_policy().role_name(NAME).policy_document(nobody);
+    changing.send().await.unwrap();
 }
 
 /// Whether the role trusts what status shows, and may use the key and nothing else.
@@ -112,8 +121,7 @@ async fn a_role_is_made_for_the_cloud_and_kept_as_it_has_to_be() {
 
     // Somebody changes whom it trusts, and what it may do.
     let iam = iam(&scene).await;
-    let nobody = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"222222222222"},"Action":"sts:AssumeRole"}]}"#;
-    iam.update_assume_role_policy().role_name(NAME).policy_document(nobody).send().await.unwrap();
+    trust_nobody(&scene).await;
     let more = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}"#;
     iam.put_role_policy().role_name(NAME).policy_name("cmk-operator").policy_document(more).send().await.unwrap();
     ask(&scene, making(&scene), "1").await;
@@ -234,8 +242,7 @@ async fn what_iam_policy_prints_for_such_roles_is_enough_and_without_it_each_act
     // And to put it right.
     let mend = "iam:UpdateAssumeRolePolicy";
     scene.command(&denied(mend, true)).await;
-    let nobody = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"222222222222"},"Action":"sts:AssumeRole"}]}"#;
-    iam(&scene).await.update_assume_role_policy().role_name(NAME).policy_document(nobody).send().await.unwrap();
+    trust_nobody(&scene).await;
     ask(&scene, key.clone(), "1").await;
     let stuck = scene.wait_for("CustomerKey", "key", "Registered", "False", "*").await;
     assert!(stuck.to_string().contains(mend), "{stuck:#}");
@@ -246,59 +253,43 @@ async fn what_iam_policy_prints_for_such_roles_is_enough_and_without_it_each_act
     assert!(own.iter().all(|c| c["principal"].as_str().unwrap().ends_with("user/administrator")), "{own:#?}");
 }
 
-/// What happens to one effect of a life.
-#[derive(Clone, Debug)]
-enum Trouble {
-    /// The process dies at a site, before or after it.
-    Dies(String),
-    /// The reply to the first call of an operation is lost, and the call was applied, or not.
-    LostReply(&'static str, bool),
-}
-
-fn troubles() -> Vec<Trouble> {
-    let sites = [RoleSite::MakeRole, RoleSite::PermitRole, RoleSite::Authorize, RoleSite::Register];
-    let mut all: Vec<Trouble> = sites
-        .iter()
-        .flat_map(|site| {
-            ["before", "after"].map(|side| Trouble::Dies(format!("{}:{side}", Site::Role(*site).as_str())))
-        })
-        .collect();
-    for operation in ["iam:CreateRole", "iam:PutRolePolicy"] {
-        all.extend([true, false].map(|applied| Trouble::LostReply(operation, applied)));
-    }
-    all
-}
+/// The effects of a role's life: it is made, used, and put right once somebody changed whom it trusts.
+pub const SITES: [Site; 5] = [
+    Site::Role(RoleSite::MakeRole),
+    Site::Role(RoleSite::PermitRole),
+    Site::Role(RoleSite::Authorize),
+    Site::Role(RoleSite::Register),
+    Site::Role(RoleSite::TrustCloud),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_dies_or_gets_lost_there_is_one_role_and_it_is_right() {
-    all(troubles(), |trouble| async move {
-        let mut scene = Scene::new("atlas-role-crash").await;
-        match &trouble {
-            Trouble::Dies(at) => scene.extra = vec!["--crash-at".to_owned(), at.clone()],
-            Trouble::LostReply(operation, applied) => {
-                let lost = if *applied { "applied_but_lost" } else { "lost_before" };
-                scene.fault(&json!({ "operation": operation, "nth": 1 }), &json!(lost)).await;
-            }
+    let writes = ["iam:CreateRole", "iam:PutRolePolicy", "iam:UpdateAssumeRolePolicy"];
+    let troubles = [Trouble::deaths(&SITES), Trouble::losses(&writes)].concat();
+    all(troubles, |trouble| async move {
+        // The administrator makes this call too, before the operator does.
+        let late = matches!(trouble, Trouble::Lost("iam:UpdateAssumeRolePolicy", _));
+        let mut play = match late {
+            true => Play::new("atlas-role-crash", &[]).await,
+            false => trouble.play("atlas-role-crash").await,
+        };
+        apply(&play.scene, &[secret(&play.scene, true), making(&play.scene)]).await;
+        play.until("the key is ready", async |scene: &Scene| right(scene, None).await).await?;
+        trust_nobody(&play.scene).await;
+        if late {
+            trouble.strike(&play.scene).await;
         }
-        scene.start();
-        apply(&scene, &[secret(&scene, true), making(&scene)]).await;
-        if matches!(trouble, Trouble::Dies(_)) {
-            scene.died().await?;
-            scene.extra.clear();
-            scene.start();
-        }
-        let key = scene.ready("CustomerKey", "key").await;
-        let (role, project, state) = (role(&scene).await, project(&scene).await, scene.state().await);
+        ask(&play.scene, making(&play.scene), "1").await;
+        play.until("the role is put right", async |scene: &Scene| right(scene, Some("1")).await).await?;
+        let scene = &play.scene;
+        let (project, state) = (project(scene).await, scene.state().await);
         let roles: BTreeMap<String, Value> = serde_json::from_value(state["roles"].clone()).unwrap();
         let problems = [
-            (is_right(&key, &role), "the role is right"),
             (roles.len() == 1, "there is one role"),
             (project["roles"].as_array().is_some_and(|all| all.len() == 1), "there is one record of it"),
             (state["keys"].as_object().is_some_and(|all| all.len() == 1), "there is one key"),
-            (project["key"]["valid"] == true, "Atlas can use the key"),
         ];
-        let wrong: Vec<&str> = problems.iter().filter(|(holds, _)| !holds).map(|(_, what)| *what).collect();
-        if wrong.is_empty() { Ok(()) } else { Err(format!("{trouble:?}: not so: {wrong:?} {state:#}")) }
+        trouble.wrong(&play, &problems, &state).await
     })
     .await;
 }

@@ -2,13 +2,13 @@
 //! left is what the clean end leaves.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cmk_operator::plan::step::Site;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::crash::{PHASE, Play, all, same};
+use super::crash::{Play, all, same};
 use super::faults::faults;
 use crate::support::scene::{ORGANIZATION, Scene, find, organization, tenant_token};
 
@@ -25,9 +25,6 @@ pub const SITES: [Site; 8] = [
     Site::RemoveFinalizer,
     Site::WriteStatus,
 ];
-
-/// Those of them that are visited on the way there too.
-pub const ALSO: [Site; 2] = [Site::RemoveFinalizer, Site::WriteStatus];
 
 const OPERATIONS: [&str; 6] = [
     "kms:TagResource",
@@ -61,19 +58,19 @@ async fn begin(play: &mut Play) -> Result<(), String> {
     for object in [play.scene.secret(), play.scene.key(&REGIONS), spare, cluster(&play.scene, &REGIONS)] {
         play.scene.apply(&object).await.map_err(|e| e.to_string())?;
     }
-    for _ in 0..PHASE.as_millis() / 200 {
-        play.revive().await?;
-        let (db, spare) =
-            (play.scene.get("EncryptedCluster", "db").await, play.scene.get("CustomerKey", "spare").await);
+    let began = Instant::now();
+    loop {
+        let scene = &play.scene;
+        let (db, spare) = (scene.get("EncryptedCluster", "db").await, scene.get("CustomerKey", "spare").await);
         let ready = find(&db, "Ready").is_some_and(|c| c["status"] == "True");
         let made = spare["status"]["regions"][0]["keyState"] == "Enabled";
         let refused = find(&spare, "Ready").is_some_and(|c| c["reason"] == "CredentialsLackPermission");
         if ready && made && refused {
             return Ok(());
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let not_yet = format!("{} {}", db["status"], spare["status"]);
+        play.look_again(began, "everything is there", &not_yet).await?;
     }
-    Err(format!("not everything is there in time\n{}", play.scene.log_tail()))
 }
 
 /// Confirms what an object shows the token of, until it is done.
@@ -84,21 +81,21 @@ pub async fn confirm(
     token: fn(&Value) -> Value,
     done: fn(&Value) -> bool,
 ) -> Result<(), String> {
-    for _ in 0..PHASE.as_millis() / 200 {
-        play.revive().await?;
-        let object = play.scene.get(kind, name).await;
+    let began = Instant::now();
+    loop {
+        let scene = &play.scene;
+        let object = scene.get(kind, name).await;
         if done(&object) {
             return Ok(());
         }
         if let Some(token) = token(&object).as_str() {
             let annotation = json!({ "metadata": { "annotations": { "cmk-operator.io/confirm-deletion": token } } });
-            let api = play.scene.objects(&play.scene.namespace, kind);
+            let api = scene.objects(&scene.namespace, kind);
             let _ = api.patch(name, &PatchParams::default(), &Patch::Merge(annotation)).await;
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let what = format!("{kind} {name} or its region goes");
+        play.look_again(began, &what, &object["status"].to_string()).await?;
     }
-    let object = play.scene.get(kind, name).await;
-    Err(format!("{kind} {name} or its region does not go: {}\n{}", object["status"], play.scene.log_tail()))
 }
 
 fn of_region(object: &Value) -> Value {
@@ -140,15 +137,14 @@ async fn end(play: &mut Play) -> Result<Value, String> {
     keys.delete("key", &DeleteParams::default()).await.map_err(|e| e.to_string())?;
     confirm(play, "CustomerKey", "key", |_| Value::Null, Value::is_null).await?;
     // The kill may come as the last status is written; what is terminating takes its time.
-    for _ in 0..PHASE.as_millis() / 200 {
-        play.revive().await?;
+    let began = Instant::now();
+    loop {
         let left = left(&play.scene).await;
         if !left.to_string().contains("TERMINATING") {
             return Ok(left);
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        play.look_again(began, "every database has ended", &left.to_string()).await?;
     }
-    Err("a database does not end".to_owned())
 }
 
 /// What is left outside, made comparable.

@@ -177,22 +177,18 @@ impl Stage {
     async fn again(&mut self, what: &str, trouble: Trouble) -> Result<(), String> {
         let what = format!("{:?} {what}", self.life);
         self.play.scene.start();
-        let end = Instant::now() + PHASE;
+        let began = Instant::now();
         loop {
-            self.play.revive().await?;
             let key = self.play.scene.get("CustomerKey", "key").await;
             let is_ready = find(&key, "Ready").is_some_and(|c| c["status"] == "True");
             if is_ready && self.went_wrong(trouble).await && end_state(&self.play.scene).await == self.clean {
                 return Ok(());
             }
-            if Instant::now() > end {
-                if !self.went_wrong(trouble).await {
-                    return Err(format!("{what}: it never came there\n{}", self.play.scene.log_tail()));
-                }
+            if began.elapsed() > PHASE && self.went_wrong(trouble).await {
                 let now = end_state(&self.play.scene).await;
                 return same(&what, &self.clean, &now, &self.play.scene);
             }
-            sleep(Duration::from_millis(100)).await;
+            self.play.look_again(began, &what, "it never came there").await?;
         }
     }
 }
