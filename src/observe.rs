@@ -17,7 +17,8 @@ use crate::domain::observed::{
     BackupSeen, Candidate, CredentialsSeen, Database, DatabaseSeen, Depth, Observed, OtherKey, RegionSeen,
 };
 use crate::domain::reading::Reading;
-use crate::domain::role_link::RoleSeen;
+use crate::domain::role_link::{RegistrationSeen, RoleSeen, Through};
+use crate::domain::role_powers::RolePowers;
 use crate::plan::Pass;
 use crate::ports::{KeyService, Place, Session, Upstream};
 
@@ -169,7 +170,23 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         };
         let (links, registration, iam) =
             join!(self.upstream.role_links(session), self.upstream.registration_by_role(session), iam);
-        (registration.clone().map(|seen| seen.key), RoleSeen { links, registration, iam })
+        let powers = self.role_powers(region, &registration).await;
+        (registration.clone().map(|seen| seen.key), RoleSeen { links, registration, iam, powers })
+    }
+
+    /// What the declared role's own policies say, where the cloud is to go over to it from an access key.
+    async fn role_powers(&self, region: &Region, registration: &Reading<RegistrationSeen>) -> Reading<RolePowers> {
+        let by_access_key = registration.present().is_some_and(|found| found.through == Through::Credentials);
+        let role = self.key.role.as_ref().filter(|role| {
+            role.may_replace_credentials
+                && self.key.sees_policies_of(&role.arn)
+                && matches!(self.desired, Desired::Key(_))
+        });
+        let key = self.key.regions.get(region).and_then(|wish| wish.key_arn.as_ref());
+        let (true, Some(role), Some(key)) = (by_access_key, role, key) else { return Reading::NOT_LOOKED };
+        let actions: Vec<String> =
+            self.key.capabilities.needs.iter().flat_map(|need| need.actions.iter().cloned()).collect();
+        self.keys.role_powers(&self.place(region), &role.arn, &actions, key).await
     }
 
     async fn aws(&self, region: &Region, memory: Option<&RegionMemory>) -> RegionSeen {

@@ -19,6 +19,7 @@ use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer
 use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleLink};
+use crate::domain::role_powers::RolePowers;
 
 /// Where a KMS call goes, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,6 +132,19 @@ pub trait KeyService: Send + Sync {
     /// its name, so that one of another path is shown with its own ARN. Not found is `Absent`.
     fn role(&self, place: &Place, arn: &str) -> impl Future<Output = Reading<IamRole>> + Send {
         let _ = (place, arn);
+        async { Reading::NOT_LOOKED }
+    }
+
+    /// What a role's own policies and its permissions boundary say of these actions on a key
+    /// (`iam:SimulatePrincipalPolicy`). Only IAM of the role's own account knows. A role that is not there is `Absent`.
+    fn role_powers(
+        &self,
+        place: &Place,
+        role: &str,
+        actions: &[String],
+        key: &KeyArn,
+    ) -> impl Future<Output = Reading<RolePowers>> + Send {
+        let _ = (place, role, actions, key);
         async { Reading::NOT_LOOKED }
     }
 

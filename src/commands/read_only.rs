@@ -21,6 +21,7 @@ use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer
 use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleLink};
+use crate::domain::role_powers::RolePowers;
 use crate::ports::{Fault, FaultClass, KeyService, Place, Session, Upstream};
 
 /// A port of which only the reads go through.
@@ -108,6 +109,10 @@ impl<P: KeyService> KeyService for ReadOnly<P> {
 
     async fn role(&self, place: &Place, arn: &str) -> Reading<IamRole> {
         self.0.role(place, arn).await
+    }
+
+    async fn role_powers(&self, place: &Place, role: &str, actions: &[String], key: &KeyArn) -> Reading<RolePowers> {
+        self.0.role_powers(place, role, actions, key).await
     }
 
     async fn create_role(&self, _: &Place, role: &NewRole) -> Result<(), Fault> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::capabilities::{Capabilities, Scope};
 use super::id::{AccountId, KeyArn, Name, Owner, Region, tag};
 use super::moment::Moment;
+use super::policy::principal::account_of;
 use super::policy::{KeyAccount, Ownership};
 use super::portal::{Attested, GroupRequest};
 use super::reading::Reading;
@@ -185,6 +186,11 @@ impl DesiredKey {
     /// The account of the key, in the partition of a region.
     pub fn account_in(&self, region: &Region) -> KeyAccount {
         KeyAccount::new(region.partition(), self.access.account.as_str())
+    }
+
+    /// Whether IAM of the key's own account, which is asked, knows the policies of a role.
+    pub fn sees_policies_of(&self, role: &str) -> bool {
+        account_of(role) == Some(self.access.account.as_str())
     }
 
     /// The region of the key that databases of a region are under.

@@ -17,3 +17,4 @@ pub mod policy;
 pub mod portal;
 pub mod reading;
 pub mod role_link;
+pub mod role_powers;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::iam_role::IamRole;
 use super::moment::Moment;
 use super::reading::Reading;
+use super::role_powers::RolePowers;
 
 /// The role that a `CustomerKey` declares.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -92,6 +93,9 @@ pub struct RoleSeen {
     /// The role of the declared name in AWS, where the operator makes it.
     #[serde(default)]
     pub iam: Reading<IamRole>,
+    /// What that role's own policies say of its use of the region's key, where the key is to be taken from an access key.
+    #[serde(default)]
+    pub powers: Reading<RolePowers>,
 }
 
 impl RoleSeen {
@@ -143,6 +147,7 @@ mod tests {
             ]),
             registration: Reading::Absent,
             iam: Reading::Absent,
+            powers: Reading::Absent,
         };
         assert_eq!(seen.link_of("r").unwrap().id, "ddd");
         assert_eq!(seen.link_of("other"), None);

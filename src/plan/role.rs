@@ -254,6 +254,9 @@ impl Way<'_> {
             draft.working(CONDITION, Some(region), Reason::RegistrationWaits, message);
             return;
         }
+        if replaces.is_some_and(|found| found.through == Through::Credentials) && !self.may_open_what_is_there(draft) {
+            return;
+        }
         let settings = draft.pass.settings.clone();
         let looks = draft.look(region, &key::gate_facts(facts, seen));
         if replaces.is_some() && looks < settings.gate_looks {
@@ -282,6 +285,33 @@ impl Way<'_> {
         };
         draft.working(CONDITION, Some(region), Reason::Registering, message);
         self.send(draft, step);
+    }
+
+    /// Whether nothing in the role's own policies keeps it from what is encrypted under the registered key. What the key policy
+    /// says was seen before. Of a role of another account IAM over here knows nothing: there the cloud's own try, which it
+    /// makes before it changes anything, has to do.
+    fn may_open_what_is_there(&self, draft: &mut Draft<'_>) -> bool {
+        let Self { desired, region, facts, seen, role, .. } = *self;
+        if !desired.sees_policies_of(role) {
+            return true;
+        }
+        let (what, fix) = match &seen.role.powers {
+            Reading::Present(powers) => match powers.in_the_way() {
+                None => return true,
+                Some(what) => (what, "an administrator of the role changes that policy or boundary."),
+            },
+            Reading::Absent => ("there is no such role".to_owned(), "an administrator makes the role."),
+            unknown @ Reading::Unknown(_) => {
+                registration::not_seen(draft, region, unknown);
+                return false;
+            }
+        };
+        let message = format!(
+            "What is encrypted under {} could not be opened as {role}: {what}. The cloud goes on with its access key.",
+            facts.arn
+        );
+        draft.stuck(CONDITION, Some(region), Reason::CloudRoleRefused, message, fix);
+        false
     }
 
     fn send(&self, draft: &mut Draft<'_>, step: Step) {

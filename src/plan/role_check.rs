@@ -117,6 +117,13 @@ impl Scene<'_> {
                     found.through != Through::Credentials || (switches && named(key)),
                     "a key that the cloud uses by an access key is not taken from it, but the same key where the spec says so",
                 )?;
+                if found.through == Through::Credentials && self.key()?.sees_policies_of(role) {
+                    let powers = self.look(region)?.role.powers.present();
+                    require(
+                        powers.is_some_and(|powers| !powers.0.is_empty() && powers.in_the_way().is_none()),
+                        "a key is taken from an access key only once the role's own policies were seen not to keep it from the key",
+                    )?;
+                }
                 require(self.looked_enough(region), "a registered key is replaced only after enough equal looks")
             }
             Reading::Unknown(_) => Err("a key is registered only after a read of what is registered"),

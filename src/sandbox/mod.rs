@@ -31,7 +31,7 @@ mod world;
 pub use command::Command;
 pub use failure::{Failure, ServiceError};
 pub use fault::{Access, Fault, Match, Rule};
-pub use iam::{CreateRole, Credentials, IamApi, Identity, KeyRefused, NameList, Role, TagList, Trust};
+pub use iam::{CreateRole, Credentials, IamApi, Identity, KeyRefused, NameList, Role, Simulated, TagList, Trust};
 pub use ident::{kms_arn, partition, rfc3339};
 pub use log::Entry;
 pub use oracle::TrueKey;

@@ -9,7 +9,7 @@ use crate::support::python::{program, python};
 use crate::support::scene::{ACCOUNT, Scene, find};
 
 pub const PROJECT: &str = "5a9db0c500000000000000b1";
-const ROLE: &str = "arn:aws:iam::111111111111:role/atlas-kms";
+pub const ROLE: &str = "arn:aws:iam::111111111111:role/atlas-kms";
 /// The AWS account of the simulated Atlas.
 pub const ATLAS: &str = "900000009900";
 pub const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
@@ -404,8 +404,22 @@ async fn a_switch_to_a_role_that_cannot_open_what_is_encrypted_changes_nothing_u
     let document = json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow",
         "Principal": { "AWS": shown["trustedArn"] }, "Action": "sts:AssumeRole",
         "Condition": { "StringEquals": { "sts:ExternalId": trust["external_ids"][0] } } }] });
+    // A policy of the role's own shuts it out still.
+    let shut = json!({ "Version": "2012-10-17",
+        "Statement": [{ "Effect": "Deny", "Action": "kms:Decrypt", "Resource": old }] });
+    let shutting = iam.put_role_policy().role_name("atlas-kms").policy_name("shut").policy_document(shut.to_string());
+    shutting.send().await.unwrap();
     iam.update_assume_role_policy().role_name("atlas-kms").policy_document(document.to_string()).send().await.unwrap();
     switching["metadata"]["annotations"] = json!({ "cmk-operator.io/reconcile-requested-at": "1" });
+    scene.apply(&switching).await.unwrap();
+    let stuck = scene.wait_for("CustomerKey", "key", "Stalled", "True", "CloudRoleRefused").await;
+    let said = find(&stuck, "Registered").unwrap()["message"].to_string();
+    assert!(said.contains("a policy of the role denies it kms:Decrypt"), "{said}");
+    assert_eq!(count(&scene.calls().await, "atlas:UpdateEncryptionAtRest"), 0);
+    assert_eq!(project(&scene).await["key"], untouched);
+
+    iam.delete_role_policy().role_name("atlas-kms").policy_name("shut").send().await.unwrap();
+    switching["metadata"]["annotations"] = json!({ "cmk-operator.io/reconcile-requested-at": "2" });
     scene.apply(&switching).await.unwrap();
     scene.ready("CustomerKey", "key").await;
     assert_eq!(scene.state().await["roles"][ROLE]["unique_id"], unique);

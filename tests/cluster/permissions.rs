@@ -55,6 +55,7 @@ const fn needed(operation: Operation) -> Needed {
         Operation::CancelKeyDeletion | Operation::EnableKey => Needed::ToRestore,
         Operation::GetRole
         | Operation::GetRolePolicy
+        | Operation::SimulatePrincipalPolicy
         | Operation::CreateRole
         | Operation::UpdateAssumeRolePolicy
         | Operation::PutRolePolicy

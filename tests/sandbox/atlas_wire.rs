@@ -291,7 +291,26 @@ async fn the_query_protocol_of_iam() {
     assert!(text.contains("<PolicyNames><member>p</member></PolicyNames><IsTruncated>false</IsTruncated>"), "{text}");
     let (_, text) = iam(&running, &[("Action", "ListRoleTags"), ("RoleName", "r")]).await;
     assert!(text.contains("<Tags><member><Key>k</Key>"), "{text}");
+    let simulate = [
+        ("Action", "SimulatePrincipalPolicy"),
+        ("PolicySourceArn", "arn:aws:iam::111111111111:role/a/r"),
+        ("ActionNames.member.1", "kms:Decrypt"),
+        ("ActionNames.member.2", "s3:GetObject"),
+        ("ResourceArns.member.1", "arn:aws:kms:us-east-1:111111111111:key/k"),
+    ];
+    let (_, text) = iam(&running, &simulate).await;
+    for (action, decision) in [("kms:Decrypt", "allowed"), ("s3:GetObject", "implicitDeny")] {
+        let part = format!(
+            "<EvalActionName>{action}</EvalActionName><EvalResourceName>arn:aws:kms:us-east-1:111111111111:key/k</EvalResourceName><EvalDecision>{decision}</EvalDecision>"
+        );
+        assert!(text.contains(&part), "{part} in {text}");
+    }
     for (fields, status, code) in [
+        (
+            &[("Action", "SimulatePrincipalPolicy"), ("PolicySourceArn", "arn:aws:iam::111111111111:role/r")][..],
+            404,
+            "NoSuchEntity",
+        ),
         (&[("Action", "DeleteRole"), ("RoleName", "r")][..], 409, "DeleteConflict"),
         (&[("Action", "GetRole"), ("RoleName", "none")][..], 404, "NoSuchEntity"),
         (&[("Action", "GetRole")][..], 400, "ValidationError"),

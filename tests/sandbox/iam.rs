@@ -2,7 +2,7 @@
 
 use cmk_operator::sandbox::kms::CreateKey;
 use cmk_operator::sandbox::{
-    ACCOUNT, AssumeRole, Command, CreateRole, Failure, Fault, Identity, Rule, Settings, World,
+    ACCOUNT, AssumeRole, Command, CreateRole, Decision, Failure, Fault, Identity, Rule, Settings, World,
 };
 use serde_json::{Value, json};
 
@@ -36,6 +36,34 @@ fn use_of(key: &str) -> String {
         {"Effect": "Allow", "Action": ["kms:DescribeKey", "kms:GetKeyPolicy"], "Resource": key}
     ]})
     .to_string()
+}
+
+#[test]
+fn a_simulation_tells_a_denial_silence_and_a_boundary_apart() {
+    let mut world = world();
+    let boundary = Some("arn:aws:iam::aws:policy/PowerUserAccess".to_owned());
+    let made = world.iam(ACCOUNT).create_role(&CreateRole { permissions_boundary: boundary, ..role() }).unwrap();
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:Encrypt", "iam:GetRole"], "Resource": "*"},
+        {"Effect": "Deny", "Action": "kms:Encrypt", "Resource": "arn:aws:kms:*:*:key/shut"}
+    ]});
+    world.iam(ACCOUNT).put_role_policy(NAME, "keys", &policy.to_string()).unwrap();
+    let (open, shut) = ("arn:aws:kms:us-east-1:111111111111:key/open", "arn:aws:kms:us-east-1:111111111111:key/shut");
+    let mut decide = |arn: &str, action: &str, key: &str| {
+        let all = world.iam(ACCOUNT).simulate_principal_policy(arn, &[action.to_owned()], &[key.to_owned()])?;
+        Ok::<_, Failure>((all[0].decision, all[0].within_boundary))
+    };
+    for (action, key, decision, within) in [
+        ("kms:Decrypt", open, Decision::Allowed, true),
+        ("kms:Encrypt", open, Decision::Allowed, true),
+        ("kms:Encrypt", shut, Decision::DeniedExplicitly, true),
+        ("kms:DescribeKey", open, Decision::DeniedImplicitly, true),
+        ("iam:GetRole", open, Decision::DeniedImplicitly, false),
+    ] {
+        assert_eq!(decide(&made.arn, action, key).unwrap(), (decision, Some(within)), "{action} on {key}");
+    }
+    assert_eq!(code(decide(&made.arn, "kms:*", open)), "InvalidInput", "no wildcards");
+    assert_eq!(code(decide("arn:aws:iam::111111111111:role/cmk-team-db", "kms:Decrypt", open)), "NoSuchEntity");
 }
 
 /// Becomes the role as the vendor does.

@@ -35,6 +35,7 @@ use crate::domain::id::{KeyArn, Owner, Region};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, KeyFacts, Rotation};
 use crate::domain::reading::Reading;
+use crate::domain::role_powers::RolePowers;
 use crate::ports::{KeyService, Place};
 
 /// AWS over the wire.
@@ -242,6 +243,14 @@ impl KeyService for AwsKeys {
         let look = async {
             let set = self.clients.of(place).await?;
             self.noted(&set, roles::role(&self.sender, &set, arn).await).await
+        };
+        look.await.into()
+    }
+
+    async fn role_powers(&self, place: &Place, role: &str, actions: &[String], key: &KeyArn) -> Reading<RolePowers> {
+        let look = async {
+            let set = self.clients.of(place).await?;
+            self.noted(&set, roles::powers(&self.sender, &set, role, actions, key).await).await
         };
         look.await.into()
     }

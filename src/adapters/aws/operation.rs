@@ -43,6 +43,8 @@ pub enum Operation {
     GetRole,
     /// `iam:GetRolePolicy`.
     GetRolePolicy,
+    /// `iam:SimulatePrincipalPolicy`.
+    SimulatePrincipalPolicy,
     /// `iam:CreateRole`.
     CreateRole,
     /// `iam:UpdateAssumeRolePolicy`.
@@ -57,7 +59,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AssumeRole,
         Self::GetCallerIdentity,
         Self::DescribeKey,
@@ -78,6 +80,7 @@ impl Operation {
         Self::EnableKey,
         Self::GetRole,
         Self::GetRolePolicy,
+        Self::SimulatePrincipalPolicy,
         Self::CreateRole,
         Self::UpdateAssumeRolePolicy,
         Self::PutRolePolicy,
@@ -108,6 +111,7 @@ impl Operation {
             Self::EnableKey => "kms:EnableKey",
             Self::GetRole => "iam:GetRole",
             Self::GetRolePolicy => "iam:GetRolePolicy",
+            Self::SimulatePrincipalPolicy => "iam:SimulatePrincipalPolicy",
             Self::CreateRole => "iam:CreateRole",
             Self::UpdateAssumeRolePolicy => "iam:UpdateAssumeRolePolicy",
             Self::PutRolePolicy => "iam:PutRolePolicy",
@@ -138,7 +142,8 @@ impl Operation {
             | Self::ListKeys
             | Self::GetResources
             | Self::GetRole
-            | Self::GetRolePolicy => false,
+            | Self::GetRolePolicy
+            | Self::SimulatePrincipalPolicy => false,
             Self::CreateKey
             | Self::ReplicateKey
             | Self::CreateAlias

@@ -124,7 +124,7 @@ impl Operation {
             Self::EnableKeyRotation | Self::UpdateKeyDescription => &[Use::Own],
             Self::ScheduleKeyDeletion => &[Use::Doomed],
             Self::CancelKeyDeletion | Self::EnableKey => &[Use::Restored],
-            Self::GetRole | Self::GetRolePolicy => &[Use::LookAtRole],
+            Self::GetRole | Self::GetRolePolicy | Self::SimulatePrincipalPolicy => &[Use::LookAtRole],
             Self::CreateRole | Self::PutRolePolicy => &[Use::CloudRole],
             Self::UpdateAssumeRolePolicy => &[Use::KeptRole],
             Self::DeleteRolePolicy | Self::DeleteRole => &[Use::DoomedRole],

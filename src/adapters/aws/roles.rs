@@ -2,6 +2,7 @@
 //!
 //! IAM is one service for all regions of a partition; the region of the key only says which partition.
 
+use aws_sdk_iam::types::{EvaluationResult, PermissionsBoundaryDecisionDetail, PolicyEvaluationDecisionType};
 use percent_encoding::percent_decode_str;
 
 use super::clients::ClientSet;
@@ -9,6 +10,9 @@ use super::operation::Operation;
 use super::send::Sender;
 use crate::domain::fault::{Applied, Fault, FaultClass};
 use crate::domain::iam_role::{IamRole, NewRole, PERMISSIONS, path_and_name};
+use crate::domain::id::KeyArn;
+use crate::domain::policy::pattern::covers;
+use crate::domain::role_powers::{RolePowers, Word};
 use crate::ports::Place;
 
 /// The name in a role's ARN.
@@ -37,6 +41,69 @@ pub(super) async fn role(sender: &Sender, set: &ClientSet, arn: &str) -> Result<
         permissions: permissions.map(|reply| decoded(reply.policy_document())),
         arn: role.arn,
     }))
+}
+
+/// The actions of KMS by which data are encrypted and opened. The simulation takes no wildcards.
+const USES_OF_A_KEY: [&str; 9] = [
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:Decrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:GenerateDataKeyPair",
+    "kms:GenerateDataKeyPairWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+];
+
+/// What the policies of a role say of these actions on a key: AWS evaluates them, inline and attached ones and the boundary.
+/// Policies on resources have no part in it: for roles they can't be simulated
+/// (<https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html>).
+pub(super) async fn powers(
+    sender: &Sender,
+    set: &ClientSet,
+    role: &str,
+    actions: &[String],
+    key: &KeyArn,
+) -> Result<Option<RolePowers>, Fault> {
+    let operation = Operation::SimulatePrincipalPolicy;
+    let wanted = USES_OF_A_KEY.iter().filter(|action| actions.iter().any(|pattern| covers(pattern, action)));
+    let wanted: Vec<String> = wanted.map(|action| (*action).to_owned()).collect();
+    let (mut powers, mut marker) = (RolePowers::default(), None::<String>);
+    loop {
+        let call = set
+            .iam
+            .simulate_principal_policy()
+            .policy_source_arn(role)
+            .set_action_names(Some(wanted.clone()))
+            .resource_arns(key.to_string())
+            .set_marker(marker);
+        let Some(page) = sender.look(operation, role, Box::pin(call.send())).await? else { return Ok(None) };
+        powers.0.extend(page.evaluation_results().iter().map(|result| (result.eval_action_name.clone(), word(result))));
+        marker = page.marker.filter(|_| page.is_truncated);
+        if marker.is_none() {
+            break;
+        }
+    }
+    let unsaid: Vec<&String> = wanted.iter().filter(|action| !powers.0.contains_key(*action)).collect();
+    if unsaid.is_empty() {
+        return Ok(Some(powers));
+    }
+    let text = format!("the answer says nothing of {unsaid:?}");
+    Err(Fault::new(FaultClass::Transient, operation.action(), role, text))
+}
+
+fn word(result: &EvaluationResult) -> Word {
+    let within = result
+        .permissions_boundary_decision_detail()
+        .is_none_or(PermissionsBoundaryDecisionDetail::allowed_by_permissions_boundary);
+    match result.eval_decision {
+        PolicyEvaluationDecisionType::Allowed => Word::Allowed,
+        PolicyEvaluationDecisionType::ImplicitDeny if within => Word::Silent,
+        PolicyEvaluationDecisionType::ImplicitDeny => Word::HeldBack,
+        // What AWS may say one day is no permission.
+        _ => Word::Denied,
+    }
 }
 
 pub(super) async fn create(sender: &Sender, set: &ClientSet, place: &Place, role: &NewRole) -> Result<(), Fault> {

@@ -7,8 +7,9 @@ use axum::http::request::Parts;
 use super::aws::{caller, escape};
 use super::form::{Form, encode};
 use crate::sandbox::failure::{Failure, ServiceError};
-use crate::sandbox::iam::{CreateRole, IamApi, Role};
+use crate::sandbox::iam::{CreateRole, IamApi, Role, Simulated};
 use crate::sandbox::ident::rfc3339;
+use crate::sandbox::policy::Decision;
 use crate::sandbox::world::World;
 
 /// The version of the API, which forms name.
@@ -82,6 +83,12 @@ fn answer(iam: &mut IamApi<'_>, action: &str, form: &Form) -> Result<Option<Stri
             });
             Some(format!("<PolicyNames>{names}</PolicyNames>{}", next_page(page.marker.as_deref())))
         }
+        "SimulatePrincipalPolicy" => {
+            let (actions, resources) = (form.list("ActionNames"), form.list("ResourceArns"));
+            let results = iam.simulate_principal_policy(field("PolicySourceArn")?, &actions, &resources)?;
+            let members: String = results.iter().map(simulated).collect();
+            Some(format!("<EvaluationResults>{members}</EvaluationResults>{}", next_page(None)))
+        }
         "TagRole" => {
             iam.tag_role(field("RoleName")?, &form.tags())?;
             None
@@ -95,6 +102,22 @@ fn answer(iam: &mut IamApi<'_>, action: &str, form: &Form) -> Result<Option<Stri
             return Err(ServiceError::new(400, "InvalidAction", text).into());
         }
     })
+}
+
+fn simulated(result: &Simulated) -> String {
+    let decision = match result.decision {
+        Decision::Allowed => "allowed",
+        Decision::DeniedExplicitly => "explicitDeny",
+        Decision::DeniedImplicitly => "implicitDeny",
+    };
+    let boundary = result.within_boundary.map_or_else(String::new, |within| {
+        format!("<PermissionsBoundaryDecisionDetail><AllowedByPermissionsBoundary>{within}</AllowedByPermissionsBoundary></PermissionsBoundaryDecisionDetail>")
+    });
+    format!(
+        "<member><EvalActionName>{}</EvalActionName><EvalResourceName>{}</EvalResourceName><EvalDecision>{decision}</EvalDecision>{boundary}</member>",
+        escape(&result.action),
+        escape(&result.resource)
+    )
 }
 
 fn next_page(marker: Option<&str>) -> String {

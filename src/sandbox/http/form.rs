@@ -17,6 +17,11 @@ impl Form {
         self.0.get(name).map(String::as_str)
     }
 
+    /// `<name>.member.1`, `<name>.member.2`, ...
+    pub(super) fn list(&self, name: &str) -> Vec<String> {
+        (1..).map_while(|n| self.get(&format!("{name}.member.{n}")).map(str::to_owned)).collect()
+    }
+
     /// `Tags.member.1.Key`, `Tags.member.1.Value`, `Tags.member.2.Key`, ...
     pub(super) fn tags(&self) -> Vec<(String, String)> {
         let one = |n: usize| {

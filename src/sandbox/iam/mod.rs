@@ -7,6 +7,7 @@
 mod assume;
 mod managed;
 mod roles;
+mod simulate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use roles::{CreateRole, IamApi, NameList, Role, TagList};
+pub use simulate::Simulated;
 
 use super::ident::{arn_parts, is_account, unique_id};
 use super::policy::{Policies, Policy};

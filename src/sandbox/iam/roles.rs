@@ -106,7 +106,7 @@ impl World {
     }
 }
 
-fn no_role(name: &str) -> ServiceError {
+pub(super) fn no_role(name: &str) -> ServiceError {
     ServiceError::new(404, "NoSuchEntity", format!("The role with name {name} cannot be found."))
 }
 
@@ -178,7 +178,7 @@ impl IamApi<'_> {
     }
 
     /// A look at a role that exists.
-    fn look<T>(
+    pub(super) fn look<T>(
         &mut self,
         operation: &'static str,
         name: &str,
