@@ -40,22 +40,30 @@ impl Refers for EncryptedCluster {
         turn().await;
         let mut found = Credentials::default();
         let (namespace, name) = parse::key_ref(self);
-        let key = lab.store().keys.get(&name).filter(|_| namespace == NAMESPACE).cloned();
-        let linked = match key {
-            Some(key) => {
-                let allowed = allows(&key, NAMESPACE, &BTreeMap::new());
-                let linked = LinkedKey { key: parse::customer_key(&key, &lab.installation())?, allowed };
-                if allowed {
-                    found = self.credentials(lab, &key, &linked.key.scope);
-                }
-                Reading::Present(linked)
-            }
-            None => Reading::Absent,
-        };
-        let mut desired = Desired::Cluster(parse::encrypted_cluster(self, linked)?);
+        let key = stored(lab, &namespace, &name);
+        let linked = link(lab, key.as_ref())?;
+        if let (Some(key), Reading::Present(LinkedKey { key: desired, allowed: true })) = (&key, &linked) {
+            found = self.credentials(lab, key, &desired.scope);
+        }
+        let mut desired = parse::encrypted_cluster(self, linked)?;
+        if let (Some(backup), Some((namespace, name))) = (&mut desired.backup, parse::backup_key_ref(self)) {
+            turn().await;
+            backup.key = link(lab, stored(lab, &namespace, &name).as_ref())?;
+        }
+        let mut desired = Desired::Cluster(desired);
         lab.twist.desired(&mut desired);
         Ok((desired, found))
     }
+}
+
+fn stored(lab: &Lab, namespace: &str, name: &str) -> Option<CustomerKey> {
+    lab.store().keys.get(name).filter(|_| namespace == NAMESPACE).cloned()
+}
+
+fn link(lab: &Lab, key: Option<&CustomerKey>) -> Result<Reading<LinkedKey>, Invalid> {
+    let Some(key) = key else { return Ok(Reading::Absent) };
+    let allowed = allows(key, NAMESPACE, &BTreeMap::new());
+    Ok(Reading::Present(LinkedKey { key: parse::customer_key(key, &lab.installation())?, allowed }))
 }
 
 trait Deploys {
@@ -85,10 +93,9 @@ fn ending(key: &CustomerKey, desired: &DesiredKey) -> bool {
 
 fn credentials(lab: &Lab, secret: Option<&SecretRef>, scope: &Scope) -> Credentials {
     let Some(SecretRef { name }) = secret else { return Credentials::default() };
-    let Some(token) = lab.secrets.get(name) else {
+    let Some(values) = lab.secrets.get(name).cloned() else {
         return Credentials { seen: Reading::Absent, ..Credentials::default() };
     };
-    let values = [("token".to_owned(), token.clone())].into();
     let session = Session { scope: scope.clone(), credentials: cmk_operator::ports::Credentials(values) };
     let seen = CredentialsSeen { secret: format!("{NAMESPACE}/{name}"), lacking: Vec::new() };
     Credentials { seen: Reading::Present(seen), session: Some(session.clone()), deploy: Some(session) }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use axum::http::Request;
+use cmk_operator::adapters::upstream::{self, Carrier};
 use cmk_operator::clock::Clock;
+use cmk_operator::domain::capabilities::Cloud;
 use cmk_operator::domain::desired::Desired;
 use cmk_operator::domain::id::Name;
 use cmk_operator::domain::memory::Memory;
@@ -39,9 +42,11 @@ impl Twist for AsItIs {}
 /// Where it all happens.
 pub struct Lab {
     pub clouds: Clouds,
+    /// The real adapters of the database clouds; what they send is carried to the clouds above.
+    pub upstream: upstream::Clouds,
     pub settings: Settings,
-    /// The Secrets, name to token.
-    pub secrets: BTreeMap<String, String>,
+    /// The Secrets by name.
+    pub secrets: BTreeMap<String, BTreeMap<String, String>>,
     pub twist: Arc<dyn Twist>,
     store: Mutex<Store>,
     nonces: Mutex<u64>,
@@ -51,23 +56,42 @@ pub struct Lab {
 }
 
 impl Lab {
-    pub fn new(world: World, settings: Settings, secrets: &[(&str, &str)]) -> Self {
+    /// One whose keys are for Astra, with Secrets of one token each.
+    pub fn new(world: World, settings: Settings, tokens: &[(&str, &str)]) -> Self {
+        let mut lab = Self::on(Cloud::Astra, world, settings);
+        for (name, token) in tokens {
+            lab.keep_secret(name, &[("token", token)]);
+        }
+        lab
+    }
+
+    /// One whose keys are for a cloud.
+    pub fn on(cloud: Cloud, world: World, settings: Settings) -> Self {
+        let clouds = Clouds::new(world);
         Self {
-            clouds: Clouds::new(world),
+            upstream: adapters(&clouds),
+            clouds,
             settings,
-            secrets: secrets.iter().map(|(name, token)| ((*name).to_owned(), (*token).to_owned())).collect(),
+            secrets: BTreeMap::new(),
             twist: Arc::new(AsItIs),
             store: Mutex::default(),
             nonces: Mutex::default(),
-            trouble: Mutex::default(),
+            trouble: Mutex::new(Trouble::on(cloud)),
             tale: None,
         }
     }
 
+    pub fn keep_secret(&mut self, name: &str, values: &[(&str, &str)]) {
+        let values = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.secrets.insert(name.to_owned(), values);
+    }
+
     /// Another that is the same now, and goes its own way.
     pub fn fork(&self) -> Self {
+        let clouds = Clouds::new(self.clouds.world().clone());
         Self {
-            clouds: Clouds::new(self.clouds.world().clone()),
+            upstream: adapters(&clouds),
+            clouds,
             settings: self.settings.clone(),
             secrets: self.secrets.clone(),
             twist: Arc::clone(&self.twist),
@@ -117,6 +141,27 @@ impl Lab {
 
     pub fn told(&self) -> String {
         self.tale.as_ref().map(|tale| tale.lock().unwrap().join("\n")).unwrap_or_default()
+    }
+}
+
+/// The real adapters, talking to these clouds.
+fn adapters(clouds: &Clouds) -> upstream::Clouds {
+    let (answers, tells) = (clouds.clone(), clouds.clone());
+    let carrier: Carrier = Arc::new(move |request: Request<Vec<u8>>| answers.carry(request));
+    let clock: Arc<dyn Clock> = Arc::new(WorldClock(tells));
+    upstream::Clouds::carried(&carrier, &clock)
+}
+
+/// The time of the simulated world.
+struct WorldClock(Clouds);
+
+impl Clock for WorldClock {
+    fn now(&self) -> Moment {
+        Moment(self.0.world().now_ms())
+    }
+
+    fn monotonic_ms(&self) -> i64 {
+        self.0.world().now_ms()
     }
 }
 

@@ -118,7 +118,9 @@ impl Operator {
             let store = lab.store();
             told.extend(store.keys.iter().map(|(name, key)| (Who::Key(name.clone()), print(key))));
             told.extend(store.clusters.iter().map(|(name, cluster)| (Who::Cluster(name.clone()), print(cluster))));
-            refers.extend(store.clusters.iter().map(|(name, cluster)| (name.clone(), parse::key_ref(cluster).1)));
+            refers.extend(
+                store.clusters.iter().flat_map(|(name, cluster)| keys_of(cluster).map(|key| (name.clone(), key))),
+            );
         }
         let gone: Vec<Who> = self.minds.keys().filter(|who| !told.contains_key(*who)).cloned().collect();
         let known = |who: &Who, print: &u64| self.minds.get(who).is_some_and(|mind| mind.print == *print);
@@ -158,11 +160,16 @@ impl Operator {
         let store = lab.store();
         for (who, mind) in &mut self.minds {
             let Who::Cluster(name) = who else { continue };
-            if store.clusters.get(name).is_some_and(|cluster| parse::key_ref(cluster).1 == key) {
+            if store.clusters.get(name).is_some_and(|cluster| keys_of(cluster).any(|of| of == key)) {
                 (mind.due, mind.quiet) = (now, false);
             }
         }
     }
+}
+
+/// The keys that a cluster refers to.
+fn keys_of(cluster: &EncryptedCluster) -> impl Iterator<Item = String> {
+    [parse::key_ref(cluster)].into_iter().chain(parse::backup_key_ref(cluster)).map(|(_, name)| name)
 }
 
 /// A number that changes with everything that is worth a pass.

@@ -84,7 +84,7 @@ pub async fn pass<K: Refers>(lab: &Lab, name: &str, note: &mut Note) -> Passed {
     let depth = note.depth(now, settled);
     let pass = Pass { now, nonce: lab.nonce(), settings: lab.settings.clone() };
     turn().await;
-    let mut observed = observe(&lab.clouds, &lab.clouds, &desired, &credentials, &memory, depth, &pass).await;
+    let mut observed = observe(&lab.clouds, &lab.upstream, &desired, &credentials, &memory, depth, &pass).await;
     lab.twist.observed(&desired, &memory, &mut observed);
     let plan = decide(&desired, &observed, &memory, &pass);
     let checked = check(&desired, &observed, &memory, &pass, plan)
@@ -94,7 +94,7 @@ pub async fn pass<K: Refers>(lab: &Lab, name: &str, note: &mut Note) -> Passed {
     turn().await;
     let hands = Hands {
         keys: &lab.clouds,
-        upstream: &lab.clouds,
+        upstream: &lab.upstream,
         ledger: &mut shelf,
         credentials: &credentials,
         authority: lab,

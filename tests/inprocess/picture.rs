@@ -112,7 +112,37 @@ impl Names {
                 add(text(&database["id"]), format!("database {} of {org}", text(&database["name"])));
             }
         }
+        for (project, holds) in entries(&state["atlas"]["projects"]) {
+            for link in items(&holds["roles"]) {
+                let role = link["iam_role"].as_str().map_or_else(|| "no role yet".to_owned(), str::to_owned);
+                add(text(&link["id"]), format!("record of {role} in {project}"));
+                add(text(&link["external_id"]), format!("external id of {role} in {project}"));
+            }
+            for cluster in items(&holds["clusters"]) {
+                add(text(&cluster["spec"]["id"]), format!("cluster {} of {project}", text(&cluster["spec"]["name"])));
+            }
+        }
+        for (org, holds) in entries(&state["singlestore"]) {
+            for group in items(&holds["groups"]) {
+                add(text(&group["id"]), format!("group {} of {org}", text(&group["name"])));
+            }
+        }
         Self(names)
+    }
+
+    /// A value with every id in it replaced by what it stands for.
+    fn in_place(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => {
+                let known = self.0.iter().filter(|(id, _)| text.contains(id.as_str()));
+                json!(known.fold(text.clone(), |text, (id, name)| text.replace(id, name)))
+            }
+            Value::Array(all) => all.iter().map(|one| self.in_place(one)).collect(),
+            Value::Object(all) => {
+                Value::Object(all.iter().map(|(name, one)| (name.clone(), self.in_place(one))).collect())
+            }
+            other => other.clone(),
+        }
     }
 
     fn get(&self, id: &Value) -> Value {
@@ -158,7 +188,45 @@ fn outside(state: &Value, names: &Names) -> BTreeMap<String, Value> {
             all.insert(text(&names.get(&database["id"])).to_owned(), shown);
         }
     }
+    for (arn, role) in entries(&state["roles"]) {
+        let shown = json!({ "trust": role["trust"], "may": role["policies"], "tags": role["tags"] });
+        all.insert(arn.clone(), names.in_place(&shown));
+    }
+    for (project, holds) in entries(&state["atlas"]["projects"]) {
+        all.insert(format!("key of {project}"), names.in_place(&holds["key"]));
+        for link in items(&holds["roles"]) {
+            let authorized = !link["authorized_at_ms"].is_null();
+            all.insert(text(&names.get(&link["id"])).to_owned(), json!({ "authorized": authorized }));
+        }
+        for cluster in items(&holds["clusters"]) {
+            let shown = names.in_place(&shown_cluster(cluster));
+            all.insert(text(&names.get(&cluster["spec"]["id"])).to_owned(), shown);
+        }
+    }
+    for (org, holds) in entries(&state["singlestore"]) {
+        for group in items(&holds["groups"]) {
+            let shown = json!({
+                "region": group["region"], "state": group["state"], "keys": group["encrypted_with"],
+                "failed": group["failed"], "replication": group["replication"],
+            });
+            all.insert(text(&names.get(&group["id"])).to_owned(), names.in_place(&shown));
+        }
+        let workspaces: Vec<&Value> = items(&holds["workspaces"]).map(|workspace| &workspace["name"]).collect();
+        all.insert(format!("workspaces of {org}"), json!(workspaces));
+    }
     all
+}
+
+fn shown_cluster(cluster: &Value) -> Value {
+    let spec = &cluster["spec"];
+    let configs = items(&spec["replicationSpecs"]).flat_map(|shard| items(&shard["regionConfigs"]));
+    let regions: Vec<Value> = configs
+        .map(|config| json!([config["regionName"], config["priority"], config["electableSpecs"]["nodeCount"]]))
+        .collect();
+    json!({
+        "state": cluster["state"], "encryption": spec["encryptionAtRestProvider"], "made under": cluster["created_with"],
+        "regions": regions, "backups": spec["backupEnabled"], "down": !cluster["down_since_ms"].is_null(),
+    })
 }
 
 fn shown_key(key: &Value, names: &Names) -> Value {
@@ -204,6 +272,10 @@ fn said(lab: &Lab, names: &Names) -> BTreeMap<String, Value> {
                     "attempts": [r.creation.is_some(), r.registration.is_some()],
                     "rotates": r.rotation.as_ref().map(|rotation| rotation.enabled),
                     "leaves": r.deletion.is_some(),
+                    "role": r.cloud_role.as_ref().map(|role| {
+                        let (id, external) = (names.option(role.id.as_ref()), names.option(role.external_id.as_ref()));
+                        json!([role.role_arn, id, external, role.requested_at.is_some(), role.authorized])
+                    }),
                 });
                 (r.name.as_str(), shown)
             })
@@ -211,6 +283,7 @@ fn said(lab: &Lab, names: &Names) -> BTreeMap<String, Value> {
         let shown = json!({
             "conditions": conditions(&status.conditions), "regions": regions, "summary": status.summary,
             "deletion": status.deletion.is_some(), "current": status.observed_generation == key.metadata.generation,
+            "steps": status.human_steps.iter().map(|step| &step.title).collect::<Vec<_>>(),
         });
         all.insert(format!("CustomerKey {name}"), shown);
     }
@@ -234,6 +307,7 @@ fn said(lab: &Lab, names: &Names) -> BTreeMap<String, Value> {
             "conditions": conditions(&status.conditions), "regions": regions, "summary": status.summary,
             "database": names.option(status.upstream_id.as_ref()), "attempt": status.creation.is_some(),
             "claims": claims, "deletion": status.deletion.is_some(),
+            "steps": status.human_steps.iter().map(|step| &step.title).collect::<Vec<_>>(),
             "current": status.observed_generation == cluster.metadata.generation,
         });
         all.insert(format!("EncryptedCluster {name}"), shown);

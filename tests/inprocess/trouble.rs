@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use cmk_operator::domain::capabilities::Cloud;
+use cmk_operator::plan::role_step::RoleSite;
 use cmk_operator::plan::step::Site;
 use cmk_operator::sandbox::{Fault, Rule};
 
@@ -59,14 +61,15 @@ impl Kind {
 
     /// Whether it means something at a site, and something else than another kind. A write of the object that is answered
     /// by 500, or not in time, is told as one whose reply was lost; an event that gets lost is lost.
-    pub fn occurs_at(self, site: Site) -> bool {
-        match (operation(site), self) {
+    pub fn occurs_at(self, site: Site, cloud: Cloud) -> bool {
+        match (effect(site, cloud), self) {
+            (Effect::None, _) => false,
             (_, Self::DiesBefore | Self::DiesAfter) => true,
             (_, _) if site == Site::PublishEvent => false,
-            (Some(_), kind) => kind != Self::Conflict,
-            (None, Self::Deposed) => site != Site::WriteStatus,
-            (None, Self::Error | Self::ErrorApplied | Self::TimedOut | Self::TimedOutApplied) => false,
-            (None, _) => true,
+            (Effect::Call(_), kind) => kind != Self::Conflict,
+            (Effect::Kubernetes, Self::Deposed) => site != Site::WriteStatus,
+            (Effect::Kubernetes, Self::Error | Self::ErrorApplied | Self::TimedOut | Self::TimedOutApplied) => false,
+            (Effect::Kubernetes, _) => true,
         }
     }
 
@@ -81,8 +84,12 @@ impl Kind {
             Self::TimedOut => Fault::Hang { ms: 0, applied: false },
             Self::TimedOutApplied => Fault::Hang { ms: 0, applied: true },
             Self::Refused => {
-                let (status, code) =
-                    if operation.starts_with("astra") { (403, "403") } else { (400, "AccessDeniedException") };
+                let (status, code) = match operation.split(':').next() {
+                    Some("kms") => (400, "AccessDeniedException"),
+                    Some("iam") => (403, "AccessDenied"),
+                    Some("atlas") => (403, "USER_UNAUTHORIZED"),
+                    _ => (403, "403"),
+                };
                 Fault::Error { status, code: code.to_owned(), message: "denied".to_owned() }
             }
             Self::DiesBefore | Self::DiesAfter | Self::Conflict | Self::Deposed | Self::Frozen => return None,
@@ -91,50 +98,92 @@ impl Kind {
     }
 }
 
-/// The sites of a life in process: all but the lease.
-pub fn sites() -> impl Iterator<Item = Site> {
-    // A life here is one on Astra, which has nothing to do with roles of the customer's, nor with existing databases.
-    let elsewhere = |site: &Site| matches!(site, Site::Lease | Site::Role(_) | Site::EncryptDatabase);
-    Site::ALL.iter().copied().filter(move |site| !elsewhere(site))
+/// The sites of lives on a cloud: all that have an effect there, but the lease, since nobody leads in process.
+pub fn sites(cloud: Cloud) -> impl Iterator<Item = Site> {
+    Site::ALL.iter().copied().filter(move |site| *site != Site::Lease && effect(*site, cloud) != Effect::None)
 }
 
-/// The call that a site makes to a cloud; none for what it writes into Kubernetes.
-pub fn operation(site: Site) -> Option<&'static str> {
-    Some(match site {
-        Site::CreateKey => "kms:CreateKey",
-        Site::ReplicateKey => "kms:ReplicateKey",
-        Site::CreateAlias => "kms:CreateAlias",
-        Site::PutPolicy => "kms:PutKeyPolicy",
-        Site::EnableRotation => "kms:EnableKeyRotation",
-        Site::UpdateDescription => "kms:UpdateKeyDescription",
-        Site::Tag | Site::NoteDatabase | Site::MarkDeletion => "kms:TagResource",
-        Site::ScheduleDeletion => "kms:ScheduleKeyDeletion",
-        Site::CancelDeletion => "kms:CancelKeyDeletion",
-        Site::EnableKey => "kms:EnableKey",
-        Site::Register => "astra:CreateKey",
-        Site::CreateDatabase => "astra:CreateDatabase",
-        Site::AddRegion => "astra:AddDatacenters",
-        Site::RemoveRegion => "astra:TerminateDatacenter",
-        Site::TerminateDatabase => "astra:TerminateDatabase",
-        Site::Lease
-        | Site::AddFinalizer
-        | Site::RemoveFinalizer
-        | Site::RecordKeyIntent
-        | Site::RecordKey
-        | Site::RecordRegistrationIntent
-        | Site::RecordDeployIntent
-        | Site::RecordDatabase
-        | Site::WriteStatus
-        | Site::PublishEvent
-        // No life here has these.
-        | Site::EncryptDatabase
-        | Site::Role(_) => return None,
+/// What a site changes in a life on a cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It makes this call.
+    Call(&'static str),
+    /// It writes into Kubernetes.
+    Kubernetes,
+    /// Nothing: this cloud has no such thing.
+    None,
+}
+
+/// What a site changes in a life on a cloud.
+pub fn effect(site: Site, cloud: Cloud) -> Effect {
+    use Cloud::{Astra, Atlas, SingleStore};
+    Effect::Call(match (site, cloud) {
+        (Site::CreateKey, _) => "kms:CreateKey",
+        (Site::CreateAlias, _) => "kms:CreateAlias",
+        (Site::PutPolicy, _) => "kms:PutKeyPolicy",
+        (Site::EnableRotation, _) => "kms:EnableKeyRotation",
+        (Site::UpdateDescription, _) => "kms:UpdateKeyDescription",
+        (Site::Tag | Site::NoteDatabase, _) => "kms:TagResource",
+        // A key there is in one region.
+        (Site::ReplicateKey, Atlas) => return Effect::None,
+        (Site::ReplicateKey, Astra | SingleStore) => "kms:ReplicateKey",
+        // It cannot say whether a key is used, so none is ever scheduled.
+        (Site::MarkDeletion | Site::ScheduleDeletion | Site::CancelDeletion | Site::EnableKey, SingleStore) => {
+            return Effect::None;
+        }
+        (Site::MarkDeletion, Astra | Atlas) => "kms:TagResource",
+        (Site::ScheduleDeletion, Astra | Atlas) => "kms:ScheduleKeyDeletion",
+        (Site::CancelDeletion, Astra | Atlas) => "kms:CancelKeyDeletion",
+        (Site::EnableKey, Astra | Atlas) => "kms:EnableKey",
+        (Site::Register, Astra) => "astra:CreateKey",
+        (Site::Register, Atlas | SingleStore) => return Effect::None,
+        (Site::CreateDatabase, Astra) => "astra:CreateDatabase",
+        (Site::CreateDatabase, Atlas) => "atlas:CreateCluster",
+        (Site::CreateDatabase, SingleStore) => "singlestore:CreateWorkspaceGroup",
+        (Site::AddRegion, Astra) => "astra:AddDatacenters",
+        (Site::AddRegion | Site::RemoveRegion | Site::EncryptDatabase, Atlas) => "atlas:UpdateCluster",
+        (Site::AddRegion, SingleStore) => "singlestore:SetUpReplication",
+        (Site::RemoveRegion, Astra) => "astra:TerminateDatacenter",
+        // Replication is for good.
+        (Site::RemoveRegion, SingleStore) => return Effect::None,
+        (Site::EncryptDatabase, Astra | SingleStore) => return Effect::None,
+        (Site::TerminateDatabase, Astra) => "astra:TerminateDatabase",
+        (Site::TerminateDatabase, Atlas) => "atlas:DeleteCluster",
+        (Site::TerminateDatabase, SingleStore) => "singlestore:TerminateWorkspaceGroup",
+        (Site::Role(_), Astra | SingleStore) => return Effect::None,
+        (Site::Role(site), Atlas) => match site {
+            RoleSite::RecordIntent | RoleSite::Record => return Effect::Kubernetes,
+            RoleSite::Create => "atlas:CreateCloudProviderAccess",
+            RoleSite::Authorize => "atlas:AuthorizeCloudProviderAccess",
+            RoleSite::Register | RoleSite::Withdraw => "atlas:UpdateEncryptionAtRest",
+            RoleSite::RemoveLink => "atlas:DeauthorizeCloudProviderAccess",
+            RoleSite::MakeRole => "iam:CreateRole",
+            RoleSite::TrustCloud => "iam:UpdateAssumeRolePolicy",
+            RoleSite::PermitRole => "iam:PutRolePolicy",
+            RoleSite::DeleteRole => "iam:DeleteRole",
+        },
+        (Site::RecordRegistrationIntent, SingleStore) => return Effect::None,
+        (
+            Site::Lease
+            | Site::AddFinalizer
+            | Site::RemoveFinalizer
+            | Site::RecordKeyIntent
+            | Site::RecordKey
+            | Site::RecordRegistrationIntent
+            | Site::RecordDeployIntent
+            | Site::RecordDatabase
+            | Site::WriteStatus
+            | Site::PublishEvent,
+            _,
+        ) => return Effect::Kubernetes,
     })
 }
 
 /// What is still to go wrong, and what has.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Trouble {
+    /// The cloud of the lives that it happens in.
+    cloud: Cloud,
     queue: VecDeque<(Site, Kind)>,
     /// How many have happened.
     pub fired: u32,
@@ -169,6 +218,24 @@ pub enum Meets {
 }
 
 impl Trouble {
+    /// None yet, in lives on a cloud.
+    pub fn on(cloud: Cloud) -> Self {
+        Self {
+            cloud,
+            queue: VecDeque::new(),
+            fired: 0,
+            reached: BTreeSet::new(),
+            made: BTreeSet::new(),
+            visited: BTreeSet::new(),
+            clash: None,
+            loaded: false,
+            deposed: false,
+            told: false,
+            overstepped: false,
+            dead: false,
+        }
+    }
+
     /// Adds what goes wrong after everything that is to go wrong already.
     pub fn then(&mut self, site: Site, kind: Kind) {
         self.queue.push_back((site, kind));
@@ -190,7 +257,7 @@ impl Trouble {
             self.reached.insert(site);
         }
         let Some(kind) = self.next_at(site) else { return Meets::Nothing };
-        match (kind, operation(site)) {
+        match (kind, effect(site, self.cloud)) {
             (Kind::DiesBefore, _) => {
                 self.fire();
                 self.dead = true;
@@ -202,11 +269,12 @@ impl Trouble {
             }
             (Kind::DiesAfter, _) => {}
             (Kind::Deposed, _) => self.deposed = true,
-            (kind, Some(operation)) => {
+            (kind, Effect::Call(operation)) => {
                 self.loaded = true;
                 return kind.rule(operation).map_or(Meets::Nothing, Meets::Fault);
             }
-            (kind, None) => self.clash = Some(kind),
+            (kind, Effect::Kubernetes) => self.clash = Some(kind),
+            (_, Effect::None) => panic!("{} came to {site:?}, which is said to have no effect there", self.cloud),
         }
         Meets::Nothing
     }

@@ -5,6 +5,8 @@
 //!   elsewhere.
 //! - No credential is in any fault, whatever the other side echoes.
 
+#[cfg(feature = "sandbox")]
+pub(super) mod carried;
 pub(super) mod raw;
 
 use std::error::Error;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::debug;
@@ -84,6 +86,25 @@ pub(super) struct Http {
     body_cap: usize,
     clock: Arc<dyn Clock>,
     watch: Arc<dyn Watch>,
+    /// What carries requests in place of a network.
+    #[cfg(feature = "sandbox")]
+    carrier: Option<carried::Carrier>,
+}
+
+/// Why no answer was heard, or not all of it.
+struct Unheard {
+    /// The request could not even be built.
+    unbuilt: bool,
+    /// The connection never stood, so that nothing was sent.
+    unconnected: bool,
+    words: String,
+}
+
+impl From<reqwest::Error> for Unheard {
+    fn from(error: reqwest::Error) -> Self {
+        let (unbuilt, unconnected) = (error.is_builder(), error.is_connect());
+        Self { unbuilt, unconnected, words: lines(&error.without_url()) }
+    }
 }
 
 impl Http {
@@ -103,7 +124,25 @@ impl Http {
             .build()
             .map_err(|e| Fault::new(FaultClass::Terminal, "set up HTTP", base, lines(&e)))?;
         let base = base.trim_end_matches('/').to_owned();
-        Ok(Self { client, service, base, body_cap: options.body_cap, clock, watch })
+        Ok(Self {
+            client,
+            service,
+            base,
+            body_cap: options.body_cap,
+            clock,
+            watch,
+            #[cfg(feature = "sandbox")]
+            carrier: None,
+        })
+    }
+
+    /// Sends a request on its way and hears the head of the answer.
+    async fn reach(&self, call: RequestBuilder) -> Result<Response, Unheard> {
+        #[cfg(feature = "sandbox")]
+        if let Some(carrier) = &self.carrier {
+            return carried::carry(carrier, call);
+        }
+        Ok(call.send().await?)
     }
 
     /// Sends a request and reads the answer.
@@ -133,12 +172,11 @@ impl Http {
             }
             Refusal { status, fault }
         };
-        let broken = |error: &reqwest::Error, status: Option<u16>| {
-            if error.is_builder() {
-                return refusal(None, FaultClass::Terminal, Cause::Other, false, &lines(error));
+        let broken = |error: &Unheard, status: Option<u16>| {
+            if error.unbuilt {
+                return refusal(None, FaultClass::Terminal, Cause::Other, false, &error.words);
             }
-            // Before the connection stood, nothing was sent.
-            refusal(status, FaultClass::Transient, Cause::Other, !error.is_connect(), &lines(error))
+            refusal(status, FaultClass::Transient, Cause::Other, !error.unconnected, &error.words)
         };
         let Ok(mut bearer) = HeaderValue::try_from(format!("Bearer {token}")) else {
             let message = "the token holds characters that no token has";
@@ -150,7 +188,7 @@ impl Http {
         if let Some(body) = &body {
             call = call.json(body);
         }
-        let response = call.send().await.map_err(|e| broken(&e.without_url(), None))?;
+        let response = self.reach(call).await.map_err(|e| broken(&e, None))?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let location = headers.get(LOCATION).and_then(|l| l.to_str().ok()).map(ToOwned::to_owned);
@@ -165,7 +203,7 @@ impl Http {
         }
         // The answer is in its head: whatever becomes of the body, the id is known.
         let body = match read(response, self.body_cap).await {
-            Err(error) if location.is_none() => return Err(broken(&error.without_url(), Some(status))),
+            Err(error) if location.is_none() => return Err(broken(&error.into(), Some(status))),
             Ok(body) if body.cut && location.is_none() => {
                 let message = format!("the answer is longer than {} bytes", self.body_cap);
                 return Err(refusal(Some(status), FaultClass::Terminal, Cause::Other, true, &message));

@@ -17,6 +17,8 @@ use std::time::Duration;
 use astra::Astra;
 use atlas::Atlas;
 use http::Http;
+#[cfg(feature = "sandbox")]
+pub use http::carried::Carrier;
 use singlestore::SingleStore;
 
 use crate::adapters::watch::Watch;
@@ -99,6 +101,18 @@ impl Clouds {
         let atlas = Http::new("atlas", &options.atlas_endpoint, options, clock.clone(), watch.clone())?;
         let single_store = SingleStore::new(options, clock.clone(), watch)?;
         Ok(Self { astra: Astra::new(astra, clock.clone()), atlas: Atlas::new(atlas, clock), single_store })
+    }
+
+    /// The clouds, with something in this process that carries and answers requests in place of a network. Every future is
+    /// then ready at its first poll.
+    #[cfg(feature = "sandbox")]
+    pub fn carried(carrier: &Carrier, clock: &Arc<dyn Clock>) -> Self {
+        let http = |service| Http::carried(service, carrier, Arc::clone(clock));
+        Self {
+            astra: Astra::new(http("astra"), Arc::clone(clock)),
+            atlas: Atlas::new(http("atlas"), Arc::clone(clock)),
+            single_store: SingleStore::over(http("singlestore")),
+        }
     }
 
     /// The adapter of a cloud.

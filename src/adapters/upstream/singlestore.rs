@@ -209,6 +209,12 @@ impl SingleStore {
         Ok(Self { http })
     }
 
+    /// The cloud, called by this client.
+    #[cfg(feature = "sandbox")]
+    pub(super) fn over(http: Http) -> Self {
+        Self { http }
+    }
+
     /// The organization of the API key.
     pub async fn scope(&self, session: &Session) -> Result<Option<String>, Fault> {
         let path = "/v1/organizations/current".to_owned();

@@ -7,9 +7,10 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Reply, Shared, respond, unheard};
+use super::{respond, unheard};
 use crate::sandbox::astra::{Astra, DatabaseType, ListDatabases};
 use crate::sandbox::failure::{Failure, ServiceError, refused};
+use crate::sandbox::world::World;
 
 /// A good answer.
 struct Good {
@@ -26,17 +27,16 @@ fn empty(status: u16) -> Good {
     Good { status, location: None, body: None }
 }
 
-pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
+/// The response; none: the client hears nothing.
+pub(super) fn answer(world: &mut World, parts: &Parts, body: &[u8]) -> Option<Response<Body>> {
     let header = parts.headers.get("authorization").and_then(|h| h.to_str().ok()).unwrap_or_default();
     let token = header.strip_prefix("Bearer ").unwrap_or_default().trim().to_owned();
-    let (result, travel) = shared.answer(|world| route(&mut world.astra(&token), parts, body));
-    let response = match result {
+    match route(&mut world.astra(&token), parts, body) {
         Ok(good) => Some(written(good)),
         Err(failure) if unheard(&failure) => None,
         Err(Failure::Service(error)) => Some(error_response(&error)),
         Err(_) => None,
-    };
-    Reply { response, travel }
+    }
 }
 
 fn written(good: Good) -> Response<Body> {

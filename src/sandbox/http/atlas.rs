@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::form::{Form, decode};
 use super::versions::{self, Version};
-use super::{Reply, Shared, respond, unheard};
+use super::{respond, unheard};
 use crate::sandbox::atlas::{Atlas, Login, PageQuery, Paged, RateLimitSet};
 use crate::sandbox::failure::{Failure, ServiceError};
 use crate::sandbox::ident::hex;
@@ -24,11 +24,12 @@ const REALM: &str = "MMS Public API";
 const NONCE_MS: i64 = 300_000;
 const BASE: [&str; 3] = ["api", "atlas", "v2"];
 
-pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
+/// The response; none: the client hears nothing.
+pub(super) fn answer(world: &mut World, parts: &Parts, body: &[u8]) -> Option<Response<Body>> {
     match parts.uri.path() {
-        "/api/oauth/token" => token(shared, parts, body),
-        "/api/oauth/revoke" => Reply::now(respond(200, &[], "")),
-        _ => api(shared, parts, body),
+        "/api/oauth/token" => token(world, parts, body),
+        "/api/oauth/revoke" => Some(respond(200, &[], "")),
+        _ => api(world, parts, body),
     }
 }
 
@@ -37,10 +38,10 @@ fn header<'p>(parts: &'p Parts, name: &str) -> Option<&'p str> {
 }
 
 /// `POST /api/oauth/token`: the client in a Basic header or in the form.
-fn token(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
+fn token(world: &mut World, parts: &Parts, body: &[u8]) -> Option<Response<Body>> {
     let oauth = |status: u16, code: &str, text: &str| {
         let body = json!({"error": code, "error_description": text}).to_string();
-        Reply::now(respond(status, &[("content-type", "application/json")], body))
+        Some(respond(status, &[("content-type", "application/json")], body))
     };
     let form = Form::read(body);
     if parts.method != "POST"
@@ -58,17 +59,15 @@ fn token(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
     let Some((id, secret)) = basic else {
         return oauth(401, "invalid_client", "Client authentication failed");
     };
-    let (result, travel) = shared.answer(|world| world.atlas_token(&id, &secret));
-    let response = match result {
+    match world.atlas_token(&id, &secret) {
         Ok(token) => {
             let headers = [("content-type", "application/json"), ("cache-control", "no-store")];
             Some(respond(200, &headers, json!(token).to_string()))
         }
         Err(failure) if unheard(&failure) => None,
-        Err(Failure::Service(error)) => return Reply { travel, ..oauth(error.status, &error.code, &error.message) },
+        Err(Failure::Service(error)) => oauth(error.status, &error.code, &error.message),
         Err(_) => None,
-    };
-    Reply { response, travel }
+    }
 }
 
 /// Text in base64 (RFC 4648).
@@ -104,45 +103,33 @@ fn ok(body: Value) -> Good {
     Good { status: 200, body: Some(body) }
 }
 
-fn api(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
-    let now_ms = shared.now_ms();
+fn api(world: &mut World, parts: &Parts, body: &[u8]) -> Option<Response<Body>> {
+    let now_ms = world.now_ms();
     let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8_lossy();
     let path: Vec<&str> = path.trim_matches('/').split('/').collect();
     let Some(path) = path.strip_prefix(&BASE) else {
-        return Reply::now(error_response(&no_such_call(parts), None, None));
+        return Some(error_response(&no_such_call(parts), None, None));
     };
     let known = versions_of(parts.method.as_str(), path);
     let version = match versions::chosen(header(parts, "accept"), known, now_ms) {
         Ok(version) => version,
-        Err(error) => return Reply::now(error_response(&error, None, None)),
+        Err(error) => return Some(error_response(&error, None, None)),
     };
     if let Err(error) = versioned_body(parts, body, known, now_ms) {
-        return Reply::now(error_response(&error, None, None));
+        return Some(error_response(&error, None, None));
     }
     let open = path.first() == Some(&"unauth");
-    let ((result, rate), travel) = shared.answer(|world| {
-        let result = match login(world, parts, now_ms) {
-            Ok(login) => route(world, &login, parts, path, body),
-            Err(_) if open => route(world, &Login::Nobody, parts, path, body),
-            Err(challenge) => return (Err(Refusal::Challenge(challenge)), None),
-        };
-        (result.map_err(Refusal::Failure), world.link.rate)
-    });
-    let response = match result {
-        Ok(good) => Some(written(good, version, rate)),
-        Err(Refusal::Challenge(challenge)) => Some(error_response(&nobody(), None, Some(&challenge))),
-        Err(Refusal::Failure(failure)) if unheard(&failure) => None,
-        Err(Refusal::Failure(Failure::Service(error))) => Some(error_response(&error, rate, None)),
-        Err(Refusal::Failure(_)) => None,
+    let result = match login(world, parts, now_ms) {
+        Ok(login) => route(world, &login, parts, path, body),
+        Err(_) if open => route(world, &Login::Nobody, parts, path, body),
+        Err(challenge) => return Some(error_response(&nobody(), None, Some(&challenge))),
     };
-    Reply { response, travel }
-}
-
-/// Why there is no good answer.
-enum Refusal {
-    /// The client has to say who it is, in this way.
-    Challenge(String),
-    Failure(Failure),
+    match result {
+        Ok(good) => Some(written(good, version, world.link.rate)),
+        Err(failure) if unheard(&failure) => None,
+        Err(Failure::Service(error)) => Some(error_response(&error, world.link.rate, None)),
+        Err(_) => None,
+    }
 }
 
 /// A body has to name a version too.

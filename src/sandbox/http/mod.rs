@@ -8,6 +8,7 @@ mod aws_kms;
 mod aws_sts;
 mod control;
 mod cut;
+mod direct;
 mod form;
 mod singlestore;
 mod versions;
@@ -150,11 +151,6 @@ impl Shared {
         timed.clock.restart(now_ms, per_mille);
     }
 
-    /// Simulated time, ms since the epoch.
-    fn now_ms(&self) -> i64 {
-        self.lock().clock.now_ms()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Timed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,6 +164,12 @@ impl Shared {
             let delay = Duration::from_millis(std::mem::take(&mut world.link.delay_ms));
             (result, Travel { delay, partial: std::mem::take(&mut world.link.partial) })
         })
+    }
+
+    /// One request of a client; no response: the connection is cut.
+    fn reply(&self, act: impl FnOnce(&mut World) -> Option<Response<Body>>) -> Reply {
+        let (response, travel) = self.answer(act);
+        Reply { response, travel }
     }
 }
 
@@ -265,9 +267,9 @@ async fn handle(State(front): State<Front>, ConnectInfo(cut): ConnectInfo<Cut>, 
     };
     let reply = match front.kind {
         Kind::Aws => aws::answer(&front.shared, &parts, &body),
-        Kind::Astra => astra::answer(&front.shared, &parts, &body),
-        Kind::Atlas => atlas::answer(&front.shared, &parts, &body),
-        Kind::SingleStore => singlestore::answer(&front.shared, &parts, &body),
+        Kind::Astra => front.shared.reply(|world| astra::answer(world, &parts, &body)),
+        Kind::Atlas => front.shared.reply(|world| atlas::answer(world, &parts, &body)),
+        Kind::SingleStore => front.shared.reply(|world| singlestore::answer(world, &parts, &body)),
         Kind::Control => control::answer(&front.shared, &parts, &body),
     };
     if !reply.travel.delay.is_zero() {

@@ -8,25 +8,22 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Reply, Shared, respond, unheard};
+use super::{respond, unheard};
 use crate::sandbox::failure::{Failure, ServiceError, refused};
 use crate::sandbox::singlestore::{Operation, SingleStore};
+use crate::sandbox::world::World;
 
-pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Reply {
+/// The response; none: the client hears nothing.
+pub(super) fn answer(world: &mut World, parts: &Parts, body: &[u8]) -> Option<Response<Body>> {
     let header = parts.headers.get("authorization").and_then(|h| h.to_str().ok()).unwrap_or_default();
     let api_key = header.strip_prefix("Bearer ").unwrap_or_default().trim().to_owned();
-    let ((result, pages), travel) = shared.answer(|world| {
-        let result = route(&mut world.singlestore(&api_key), parts, body);
-        (result, world.singlestore_pages(&api_key))
-    });
-    let response = match result {
+    match route(&mut world.singlestore(&api_key), parts, body) {
         Ok(Some(value)) => Some(respond(200, &[("content-type", "application/json")], value.to_string())),
         Ok(None) => Some(respond(200, &[], Body::empty())),
         Err(failure) if unheard(&failure) => None,
-        Err(Failure::Service(error)) => Some(error_response(&error, pages)),
+        Err(Failure::Service(error)) => Some(error_response(&error, world.singlestore_pages(&api_key))),
         Err(_) => None,
-    };
-    Reply { response, travel }
+    }
 }
 
 /// A line of text, or the page of something in front of the server: the vendor documents no body.

@@ -55,24 +55,31 @@ impl<'a> Call<'a> {
         match error.code.as_str() {
             "ThrottlingException" | "ThrottledException" | "Throttling" => (Throttled, Cause::Other, false),
             "LimitExceededException" if self.operation == "kms:PutKeyPolicy" => (Invalid, Cause::Policy, false),
-            "LimitExceededException" => (Refused, Cause::Quota, false),
+            "LimitExceededException" | "LimitExceeded" => (Refused, Cause::Quota, false),
             "AccessDenied" if self.operation == "sts:AssumeRole" => (Refused, Cause::Role, false),
             "AccessDenied" | "AccessDeniedException" => (Refused, Cause::Permission, false),
             "ExpiredTokenException" | "ExpiredToken" | "InvalidClientTokenId" | "UnrecognizedClientException" => {
                 (Refused, Cause::Credentials, false)
             }
-            "MalformedPolicyDocumentException" if error.message.contains("invalid principal") => {
+            "MalformedPolicyDocumentException" | "MalformedPolicyDocument"
+                if error.message.to_ascii_lowercase().contains("invalid principal") =>
+            {
                 (Settling, Cause::Principal, false)
             }
-            "MalformedPolicyDocumentException" => (Invalid, Cause::Policy, false),
-            "AlreadyExistsException" | "KMSInvalidStateException" | "DisabledException" => {
-                (Conflict, Cause::Other, false)
-            }
-            "NotFoundException" => (Settling, Cause::Other, false),
+            "MalformedPolicyDocumentException" | "MalformedPolicyDocument" => (Invalid, Cause::Policy, false),
+            "DeleteConflict" | "UnmodifiableEntity" => (Refused, Cause::Other, false),
+            "AlreadyExistsException"
+            | "KMSInvalidStateException"
+            | "DisabledException"
+            | "EntityAlreadyExists"
+            | "ConcurrentModification" => (Conflict, Cause::Other, false),
+            "NotFoundException" | "NoSuchEntity" => (Settling, Cause::Other, false),
             "TagException"
             | "InvalidAliasNameException"
             | "InvalidArnException"
             | "ValidationException"
+            | "ValidationError"
+            | "InvalidInput"
             | "InvalidParameterException" => (Invalid, Cause::Other, false),
             "InvalidMarkerException" | "PaginationTokenExpiredException" => TRANSIENT,
             _ if error.status >= 500 => TRANSIENT,
@@ -95,7 +102,7 @@ fn of_status(status: u16) -> Meaning {
 
 impl Failure {
     pub(super) fn is_aws_not_found(&self) -> bool {
-        self.service().is_some_and(|e| e.code == "NotFoundException")
+        self.service().is_some_and(|e| matches!(e.code.as_str(), "NotFoundException" | "NoSuchEntity"))
     }
 
     pub(super) fn is_astra_not_found(&self) -> bool {

@@ -8,7 +8,7 @@ use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use tracing::debug;
 
-use super::{Body, Http, lines, meaning, read, redacted, retry_after};
+use super::{Body, Http, Unheard, meaning, read, redacted, retry_after};
 use crate::adapters::watch::Call;
 use crate::domain::fault::{Cause, Fault, FaultClass};
 use crate::domain::moment::Span;
@@ -78,11 +78,10 @@ impl Http {
     ) -> Result<Answer, Fault> {
         let Raw { method, operation, target, path, accept, body } = request;
         let writes = method != Method::GET;
-        let broken = |error: &reqwest::Error| {
-            let class = if error.is_builder() { FaultClass::Terminal } else { FaultClass::Transient };
-            let fault = Fault::new(class, operation, target, redacted(&lines(error), secrets));
-            // Before the connection stood, nothing was sent.
-            if writes && !error.is_connect() && !error.is_builder() { fault.uncertain() } else { fault }
+        let broken = |error: &Unheard| {
+            let class = if error.unbuilt { FaultClass::Terminal } else { FaultClass::Transient };
+            let fault = Fault::new(class, operation, target, redacted(&error.words, secrets));
+            if writes && !error.unconnected && !error.unbuilt { fault.uncertain() } else { fault }
         };
         let mut call = self.client.request(method, format!("{}{path}", self.base)).header(ACCEPT, accept);
         if let Some(text) = authorization {
@@ -97,7 +96,7 @@ impl Http {
         if let Some((media, bytes)) = body {
             call = call.header(CONTENT_TYPE, media).body(bytes);
         }
-        let response = call.send().await.map_err(|e| broken(&e.without_url()))?;
+        let response = self.reach(call).await.map_err(|e| broken(&e))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let good = (200..300).contains(&status);
         let body = match read(response, self.body_cap).await {
@@ -107,7 +106,7 @@ impl Http {
                 return Err(if writes { fault.uncertain() } else { fault });
             }
             Ok(body) => body,
-            Err(error) if good => return Err(broken(&error.without_url())),
+            Err(error) if good => return Err(broken(&error.into())),
             // That the reason breaks off changes nothing about the answer.
             Err(_) => Body::default(),
         };
