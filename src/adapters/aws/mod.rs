@@ -1,12 +1,14 @@
 //! [`KeyService`] over KMS, STS and the tagging API.
 //!
-//! - [`clients`]: who calls; [`assume`]: as whom. - [`send`]: one call; [`faults`]: what its error means.
+//! - [`clients`]: who calls; [`assume`]: as whom.
+//! - [`send`]: one call; [`faults`]: what its error means, by the table of [`codes`].
 //! - [`scan`]: looking for keys by their tags; [`keys`]: reading and writing one key;
 //!   [`replica`]: the replicas of one.
 //! - [`roles`]: the roles that are made; [`rights`]: the IAM policy that all of this needs.
 
 mod assume;
 mod clients;
+pub(crate) mod codes;
 mod faults;
 mod keys;
 mod operation;

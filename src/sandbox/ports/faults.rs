@@ -1,5 +1,7 @@
-//! What the clouds' failures mean, in the words of the ports: the table of the real adapters, on typed failures.
+//! What the clouds' failures mean, in the words of the ports: for AWS by the table of the real adapter, on typed failures.
 
+use crate::adapters::aws::Operation;
+use crate::adapters::aws::codes::{Verdict, by_status, verdict};
 use crate::domain::fault::{Applied, Cause, Fault, FaultClass};
 use crate::domain::moment::Span;
 use crate::sandbox::failure::{Failure, ServiceError};
@@ -50,41 +52,12 @@ impl<'a> Call<'a> {
         fault
     }
 
+    /// By the table of the real adapter.
     fn of_code(&self, error: &ServiceError) -> Meaning {
-        use FaultClass::{Conflict, Invalid, Refused, Settling, Terminal, Throttled};
-        match error.code.as_str() {
-            "ThrottlingException" | "ThrottledException" | "Throttling" => (Throttled, Cause::Other, false),
-            "LimitExceededException" if self.operation == "kms:PutKeyPolicy" => (Invalid, Cause::Policy, false),
-            "LimitExceededException" | "LimitExceeded" => (Refused, Cause::Quota, false),
-            "AccessDenied" if self.operation == "sts:AssumeRole" => (Refused, Cause::Role, false),
-            "AccessDenied" | "AccessDeniedException" => (Refused, Cause::Permission, false),
-            "ExpiredTokenException" | "ExpiredToken" | "InvalidClientTokenId" | "UnrecognizedClientException" => {
-                (Refused, Cause::Credentials, false)
-            }
-            "MalformedPolicyDocumentException" | "MalformedPolicyDocument"
-                if error.message.to_ascii_lowercase().contains("invalid principal") =>
-            {
-                (Settling, Cause::Principal, false)
-            }
-            "MalformedPolicyDocumentException" | "MalformedPolicyDocument" => (Invalid, Cause::Policy, false),
-            "DeleteConflict" | "UnmodifiableEntity" => (Refused, Cause::Other, false),
-            "AlreadyExistsException"
-            | "KMSInvalidStateException"
-            | "DisabledException"
-            | "EntityAlreadyExists"
-            | "ConcurrentModification" => (Conflict, Cause::Other, false),
-            "NotFoundException" | "NoSuchEntity" => (Settling, Cause::Other, false),
-            "TagException"
-            | "InvalidAliasNameException"
-            | "InvalidArnException"
-            | "ValidationException"
-            | "ValidationError"
-            | "InvalidInput"
-            | "InvalidParameterException" => (Invalid, Cause::Other, false),
-            "InvalidMarkerException" | "PaginationTokenExpiredException" => TRANSIENT,
-            _ if error.status >= 500 => TRANSIENT,
-            _ => (Terminal, Cause::Other, false),
-        }
+        let known = Operation::ALL.into_iter().find(|operation| operation.action() == self.operation);
+        let verdict = known.and_then(|operation| verdict(operation, &error.code, &error.message));
+        let Verdict { class, cause, perhaps } = verdict.unwrap_or_else(|| by_status(Some(&error.code), error.status));
+        (class, cause, perhaps)
     }
 }
 
