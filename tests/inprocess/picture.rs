@@ -133,6 +133,8 @@ impl Names {
     /// A value with every id in it replaced by what it stands for.
     fn in_place(&self, value: &Value) -> Value {
         match value {
+            // A policy shows the unique id of a role that is gone.
+            Value::String(text) if text.starts_with("AROA") => json!("a role that is gone"),
             Value::String(text) => {
                 let known = self.0.iter().filter(|(id, _)| text.contains(id.as_str()));
                 json!(known.fold(text.clone(), |text, (id, name)| text.replace(id, name)))
@@ -240,7 +242,7 @@ fn shown_key(key: &Value, names: &Names) -> Value {
     let mut statements: BTreeMap<String, Value> = BTreeMap::new();
     for (number, statement) in items(&policy["Statement"]).enumerate() {
         let sid = statement["Sid"].as_str().map_or_else(|| format!("number {number}"), str::to_owned);
-        statements.insert(sid, statement.clone());
+        statements.insert(sid, names.in_place(statement));
     }
     let mut aliases: Vec<&Value> = items(&key["aliases"]).collect();
     aliases.sort_by_key(|alias| alias.to_string());

@@ -90,7 +90,7 @@ impl Plot for Astra {
         }
     }
 
-    fn restless(&self) -> Vec<Who> {
+    fn restless(&self, _: Stage) -> Vec<Who> {
         vec![Who::Key("spare".to_owned())]
     }
 }

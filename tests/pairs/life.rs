@@ -61,8 +61,8 @@ pub(crate) trait Plot: Sync {
     /// Whose shown tokens a human confirms in a stage.
     fn confirms(&self, stage: Stage) -> Vec<Who>;
 
-    /// The objects that never come to rest.
-    fn restless(&self) -> Vec<Who> {
+    /// The objects that do not come to rest in a stage.
+    fn restless(&self, _: Stage) -> Vec<Who> {
         Vec::new()
     }
 }
@@ -138,7 +138,7 @@ impl Life {
             }
         }
         let reached = stage == Stage::Over || self.plot.is_reached(stage, &self.lab.store());
-        if reached && self.operator.is_quiet(&self.lab, &self.plot.restless()) {
+        if reached && self.operator.is_quiet(&self.lab, &self.plot.restless(stage)) {
             self.end();
         } else if self.operator.passes - self.since > PATIENCE {
             let picture = Picture::of(&self.lab, &self.lab.clouds.world().dump());
