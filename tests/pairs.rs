@@ -268,7 +268,8 @@ fn every_pair_of_faults_on_singlestore_ends_as_if_nothing_had_happened() {
     every(&singlestore::SingleStore, 2000);
 }
 
-/// A process that is new remembers no attempt to make something, whatever status says.
+/// A process that is new remembers no attempt to make a key or a record of a role, whatever status says; and none ever
+/// remembers an attempt to deploy, which it could learn of as long as the gate is being looked at.
 struct Forgetful;
 
 impl Twist for Forgetful {
@@ -277,8 +278,8 @@ impl Twist for Forgetful {
             for region in memory.regions.values_mut() {
                 (region.creating, region.linking) = (None, None);
             }
-            memory.deploying = None;
         }
+        memory.deploying = None;
     }
 }
 

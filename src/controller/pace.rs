@@ -45,6 +45,10 @@ pub fn next(
         let retry_after = fault.retry_after.map(Span::to_duration);
         return failed(note, now, class, retry_after, calls);
     }
+    // The plan says to look again at once, which goes on without end where the next look shows the same.
+    if outcome.failed.iter().any(|(_, fault)| fault.class == FaultClass::Conflict) {
+        return failed(note, now, FaultClass::Conflict, None, calls);
+    }
     let stuck = plan.findings.iter().any(|f| {
         f.condition == ConditionType::Stalled && f.truth == Truth::True && f.reason.standing() == Standing::Stuck
     });

@@ -81,6 +81,11 @@ impl Lab {
         }
     }
 
+    /// Forgets what the adapters have learnt, such as access tokens: whoever goes on from here begins alike.
+    pub fn renew(&mut self) {
+        self.upstream = adapters(&self.clouds);
+    }
+
     pub fn keep_secret(&mut self, name: &str, values: &[(&str, &str)]) {
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         self.secrets.insert(name.to_owned(), values);

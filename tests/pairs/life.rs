@@ -129,6 +129,7 @@ impl Life {
 
     /// One pass of somebody. Whether the life is over.
     pub(crate) fn step(&mut self) -> Result<bool, String> {
+        self.lab.renew();
         self.operator.turn(&self.lab);
         let stage = self.stage();
         for who in self.plot.confirms(stage) {
