@@ -197,6 +197,6 @@ fn is_stuck_as_meant(store: &Store) -> bool {
     // One region's clear refusal says nothing of the other one's.
     let open = status.regions.iter().any(|r| r.creation.is_some() || r.registration.is_some());
     let made = made.count() == REGIONS.len() && !open;
-    let lacks = status.conditions.iter().any(|c| c.type_ == "Ready" && c.reason == "CredentialsLackPermission");
-    made && lacks
+    let says = |kind: &str, reason: &str| status.conditions.iter().any(|c| c.type_ == kind && c.reason == reason);
+    made && says("Ready", "CredentialsLackPermission") && says("KeysReady", "KeysEnabled")
 }
