@@ -299,9 +299,9 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
                 let place = place(desired, key_of(desired, step)?, region);
                 self.keys.trust_role(&place, role, &trust_policy(link)).await
             }
-            RoleStep::PermitRole { region, role, actions, keys } => {
+            RoleStep::PermitRole { region, role, actions, keys, sources } => {
                 let place = place(desired, key_of(desired, step)?, region);
-                self.keys.permit_role(&place, role, &permissions(actions, keys)).await
+                self.keys.permit_role(&place, role, &permissions(actions, keys, sources.as_ref())).await
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::domain::observed::{
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleSeen, Through};
 use crate::domain::role_powers::RolePowers;
+use crate::domain::source::SourcesSeen;
 use crate::plan::Pass;
 use crate::ports::{KeyService, Place, Session, Upstream};
 
@@ -66,8 +67,16 @@ pub async fn observe<K: KeyService, U: Upstream>(
         }
     };
     let seen = join_all(regions.iter().map(|region| eyes.region(region, memory.regions.get(region))));
-    let (caller, scope, seen, database, databases, backup) =
-        join!(caller, scope, seen, eyes.database(memory), eyes.databases(memory), eyes.backup(&regions));
+    let (caller, scope, seen, database, databases, backup, sources) = join!(
+        caller,
+        scope,
+        seen,
+        eyes.database(memory),
+        eyes.databases(memory),
+        eyes.backup(&regions),
+        eyes.sources()
+    );
+    observed.sources = sources;
     observed.backup = backup;
     observed.caller = caller;
     observed.scope = scope;
@@ -296,6 +305,16 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         let scan = self.keys.scan(place, &self.key.owner, settled).await;
         seen.scanned = scan.fault().is_none();
         seen.candidates = union(std::mem::take(&mut seen.candidates), scan);
+    }
+
+    /// From where the cloud calls, for a key that is restricted to that: at every look, since addresses change at any time.
+    async fn sources(&self) -> SourcesSeen {
+        match self.session {
+            Some(session) if matches!(self.desired, Desired::Key(_)) && self.key.restricts_sources() => {
+                self.upstream.sources(session).await
+            }
+            _ => SourcesSeen::default(),
+        }
     }
 
     /// The key for backups of a cluster, where it is another one that may be used: the same as of its own key.

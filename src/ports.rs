@@ -20,6 +20,7 @@ use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleLink};
 use crate::domain::role_powers::RolePowers;
+use crate::domain::source::SourcesSeen;
 
 /// Where a KMS call goes, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -278,6 +279,13 @@ pub trait Upstream: Send + Sync {
     fn role_links(&self, session: &Session) -> impl Future<Output = Reading<Vec<RoleLink>>> + Send {
         let _ = session;
         async { Reading::NOT_LOOKED }
+    }
+
+    /// From where the cloud calls KMS. An answer without any address of the control plane, or without any database, is
+    /// `Absent`; a list that is not complete is `Unknown`.
+    fn sources(&self, session: &Session) -> impl Future<Output = SourcesSeen> + Send {
+        let _ = session;
+        async { SourcesSeen::default() }
     }
 
     /// Has the cloud make another such record, unfinished. **Not idempotent and never retried inside.**

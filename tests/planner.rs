@@ -47,7 +47,7 @@ macro_rules! tables {
 
 tables! {
     create uncertain recorded attributes adopted policy registration credentials tags gate deploy reattach add_region encryption
-    multi_region atlas atlas_role atlas_end atlas_clusters unprotected deletion teardown removal restore glance paused verdict unsupported faults
+    multi_region atlas atlas_role atlas_addresses atlas_end atlas_clusters unprotected deletion teardown removal restore glance paused verdict unsupported faults
     failed singlestore
 }
 
@@ -66,6 +66,26 @@ fn every_table_is_run() {
     found.sort();
     run.sort();
     assert_eq!(found, run);
+}
+
+#[test]
+fn more_addresses_than_a_policy_has_room_for_restrict_nothing_and_that_is_said() {
+    let addresses: Vec<String> = (0..2_000).map(|n| format!("198.51.{}.{}/32", n / 250, n % 250)).collect();
+    let database = json!([{ "name": "shop", "uses_key": true, "now": addresses }]);
+    let given = json!({ "observed": { "sources": { "databases": { "Present": database } } } });
+    let scene = Scenes::load().build("atlas_restricted", &[&given]);
+    let plan = decide(&scene.desired, &scene.observed, &scene.memory, &scene.pass);
+    check(&scene.desired, &scene.observed, &scene.memory, &scene.pass, plan.clone()).unwrap();
+    let steps: Vec<String> = plan.steps.iter().map(words::step).collect();
+    let [lifts] = steps.as_slice() else { panic!("{steps:?}") };
+    assert!(lifts.contains("~use: ") && !lifts.contains("~addresses"), "{lifts}");
+    assert!(plan.findings.iter().any(|f| f.message.contains("calls from 2003 addresses")), "{:#?}", plan.findings);
+
+    let open = json!({ "seen": { "policy": { "ours addresses": null } } });
+    let scene = Scenes::load().build("atlas_restricted", &[&given, &open]);
+    let plan = decide(&scene.desired, &scene.observed, &scene.memory, &scene.pass);
+    let stalled = plan.findings.iter().find(|f| f.condition == ConditionType::Stalled).unwrap();
+    assert_eq!((stalled.reason.as_str(), plan.steps.len()), ("TooManyAddresses", 0), "{stalled:?}");
 }
 
 #[derive(Deserialize, Debug)]

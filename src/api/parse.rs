@@ -7,6 +7,7 @@ use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::domain::capabilities::{Capabilities, Cloud, Scope};
+use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::confirmation::tokens;
 use crate::domain::desired::{
     Access, Afterlife, BackupKey, ClusterRequest, DatabaseRequest, Deployment as DesiredDeployment, DesiredCluster,
@@ -14,14 +15,16 @@ use crate::domain::desired::{
 };
 use crate::domain::iam_role;
 use crate::domain::id::{Malformed, Name, Owner, Region};
+use crate::domain::memory::SEEN_REPEATEDLY;
 use crate::domain::reading::Reading;
 use crate::domain::role_link::RoleWish;
+use crate::domain::source::LIFTED;
 
-use super::condition::moment;
+use super::condition::{find, moment};
 use super::hand_off;
 use super::{
     ANNOTATION_CONFIRM_DELETION, ANNOTATION_PAUSED, AtlasDeployment, ClusterDeletionPolicy, CustomerKey,
-    CustomerKeyRef, Deployment, Effect, EncryptedCluster, FINALIZER, ForeignStatements, KeyDeletionPolicy,
+    CustomerKeyRef, Deployment, Effect, EncryptedCluster, FINALIZER, ForeignStatements, GateStatus, KeyDeletionPolicy,
     ManagementPolicy, NamespacesFrom, PolicySpec, SecretRef, SelectorOperator, Statement, Upstream,
 };
 
@@ -120,16 +123,13 @@ fn leaving(key: &CustomerKey) -> BTreeSet<Region> {
 /// The role as which the cloud uses the key: one that is there, or one under the path that belongs to the namespace.
 fn role(upstream: &Upstream, owner: &Owner, access: &Access, region: Option<&Region>) -> Option<RoleWish> {
     let atlas = upstream.atlas.as_ref()?;
-    let restricts =
-        || "restrict the key to the cloud's addresses yet (spec.upstream.atlas.restrictSourceIps)".to_owned();
-    let beyond = atlas.restrict_source_ips.then(restricts);
     let may_replace_credentials = atlas.switch_from_credentials;
     let (arn, made) = match (&atlas.role.arn, &atlas.role.create) {
         (Some(arn), _) => (arn.clone(), false),
         (None, Some(create)) => (iam_role::arn_of(owner, &access.account, region?, &create.name), true),
         (None, None) => return None,
     };
-    Some(RoleWish { arn, may_replace_credentials, made, beyond })
+    Some(RoleWish { arn, may_replace_credentials, made, restricts_sources: atlas.restrict_source_ips })
 }
 
 /// The cloud and the scope in it that a key is for.
@@ -278,7 +278,27 @@ pub fn user(cluster: &EncryptedCluster, key: &CustomerKey) -> Option<User> {
     if refers && (own == of_key || key.spec.allowed_namespaces.from != NamespacesFrom::Same) {
         regions.extend(spec.regions.iter().filter_map(|region| region.name.parse().ok()));
     }
-    (!regions.is_empty()).then(|| User { name: format!("{own}/{}", cluster.name_any()), regions })
+    let deploys = deploys(cluster);
+    (!regions.is_empty()).then(|| User { name: format!("{own}/{}", cluster.name_any()), regions, deploys })
+}
+
+/// Whether a cluster's status shows something under way, or a gate that is judged for something to be deployed, and that
+/// nothing keeps shut but a key which may be used from known addresses alone.
+fn deploys(cluster: &EncryptedCluster) -> bool {
+    let paused = cluster.annotations().get(ANNOTATION_PAUSED).is_some_and(|value| value == "true");
+    let Some(status) = cluster.status.as_ref().filter(|_| cluster.metadata.deletion_timestamp.is_none()) else {
+        return false;
+    };
+    let late = |name: &str| name == LIFTED || name == SEEN_REPEATEDLY;
+    let waits = |gate: &GateStatus| {
+        gate.checks.iter().any(|check| check.name == LIFTED)
+            && gate.checks.iter().all(|check| check.passed || late(&check.name))
+    };
+    let deploying = find(&status.conditions, ConditionType::Deployed)
+        .is_some_and(|c| c.status == "False" && c.reason == Reason::Deploying.as_str());
+    status.creation.is_some()
+        || deploying
+        || (!paused && status.regions.iter().filter_map(|region| region.gate.as_ref()).any(waits))
 }
 
 /// What an `EncryptedCluster` declares, with its key as it was read; one for backups is for the caller to read.

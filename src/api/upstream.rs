@@ -107,7 +107,9 @@ pub struct AtlasUpstream {
 
     /// Whether the key policy lets the role use the key only from the addresses that Atlas publishes for its control
     /// plane and for this project's clusters. Default: false. The operator follows the addresses as Atlas changes them;
-    /// between such a change and the next look Atlas may fail to reach the key.
+    /// between such a change and the next look Atlas may fail to reach the key. Lifted while a cluster of the project is
+    /// made or changed, and until the first one is under the key. Take it out before you delete this object under Retain:
+    /// nobody follows the addresses after that.
     #[serde(default)]
     pub restrict_source_ips: bool,
 

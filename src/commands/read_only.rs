@@ -22,6 +22,7 @@ use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleLink};
 use crate::domain::role_powers::RolePowers;
+use crate::domain::source::SourcesSeen;
 use crate::ports::{Fault, FaultClass, KeyService, Place, Session, Upstream};
 
 /// A port of which only the reads go through.
@@ -187,6 +188,10 @@ impl<P: Upstream> Upstream for ReadOnly<P> {
 
     async fn registration_by_role(&self, session: &Session) -> Reading<RegistrationSeen> {
         self.0.registration_by_role(session).await
+    }
+
+    async fn sources(&self, session: &Session) -> SourcesSeen {
+        self.0.sources(session).await
     }
 
     async fn role_links(&self, session: &Session) -> Reading<Vec<RoleLink>> {

@@ -75,7 +75,7 @@ pub struct Reader<'a> {
 impl Reader<'_> {
     /// What a `CustomerKey` refers to.
     pub async fn key(&self, key: &CustomerKey, mut desired: DesiredKey) -> Dereferenced {
-        if ending(key, &desired) {
+        if ending(key, &desired) || desired.restricts_sources() {
             desired.users = self.users_of(key).await;
         }
         let secret = parse::credentials_of(&key.spec.upstream);

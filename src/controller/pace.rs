@@ -9,6 +9,7 @@ use crate::domain::condition::{ConditionType, Reason, Standing, Truth};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed};
+use crate::domain::source::SourcesSeen;
 use crate::execute::Outcome;
 use crate::plan::finding::Finding;
 use crate::plan::step::Step;
@@ -96,5 +97,6 @@ pub(super) fn observed_calls(observed: &Observed) -> u32 {
         Depth::Policy => 2,
         Depth::Everything => 7,
     };
-    2 + per_region * u32::try_from(observed.regions.len()).unwrap_or(u32::MAX)
+    let sources = if observed.sources == SourcesSeen::default() { 0 } else { 3 };
+    2 + sources + per_region * u32::try_from(observed.regions.len()).unwrap_or(u32::MAX)
 }

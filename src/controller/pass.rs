@@ -17,7 +17,7 @@ use crate::controller::ledger::KubeLedger;
 use crate::controller::pace::{self, Rhythm, jitter, observed_calls};
 use crate::controller::queue::{Lane, Next};
 use crate::domain::condition::{ConditionType, Reason, Standing, Truth};
-use crate::domain::desired::Desired;
+use crate::domain::desired::{Desired, DesiredKey};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::memory::{MEMORY_VERSION, Memory, RegionMemory};
 use crate::domain::moment::{Moment, Span};
@@ -151,7 +151,8 @@ async fn run<K: Subject, A: KeyService + 'static, U: Upstream + 'static>(
         }
     };
     let uid = object.uid();
-    let mut scene = Scene { context, name, note: K::notes(context).get(name), now: context.clock.now(), api };
+    let note = K::notes(context).get(name);
+    let mut scene = Scene { context, name, note, now: context.clock.now(), api, key_listens: false };
     let next = scene.look_and_act(object).await;
     debug!(kind = K::KIND.as_str(), object = %named(name), uid, ?next, "pass is over");
     K::notes(context).keep(name, scene.note);
@@ -170,6 +171,8 @@ struct Scene<'a, K: Subject, A, U> {
     note: Note,
     now: Moment,
     api: Api<K>,
+    /// Whether the object is a cluster whose key wants to know how far it is.
+    key_listens: bool,
 }
 
 impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A, U> {
@@ -209,6 +212,8 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
             settings: context.settings.clone(),
         };
         let Dereferenced { desired, credentials, secret_version } = &found;
+        self.key_listens =
+            matches!(desired, Desired::Cluster(_)) && desired.key().is_some_and(DesiredKey::restricts_sources);
 
         let observed = observe(&context.keys, &context.upstream, desired, credentials, &memory, depth, &pass).await;
         let plan = decide(desired, &observed, &memory, &pass);
@@ -285,6 +290,9 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         if written? {
             events::publish(context, ledger.object(), before.as_ref()).await;
             K::changed(context, self.name);
+            if self.key_listens {
+                context.cluster_changed(self.name);
+            }
         }
         Ok(())
     }

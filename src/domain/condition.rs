@@ -211,6 +211,9 @@ reasons! {
     LockoutRisk Stuck AwsAdministrator "A statement in the key policy would stop the operator from changing it again.";
     OrphanedPrincipal Stuck AwsAdministrator "A foreign statement names a deleted principal, so AWS refuses every write of this policy.";
     PrincipalMissing Stuck Author "AWS has refused the key policy for minutes, because a principal in it does not exist.";
+    RestrictionPending Working Nobody "The key is about to be restricted to the cloud's addresses; they have to be seen several times first.";
+    RestrictionLifted Healing Nobody "The key is to be used from the cloud's addresses alone; that is lifted while a database is being made or changed, and until its addresses are known.";
+    TooManyAddresses Stuck Author "The cloud calls from more addresses than a policy has room for, so the key is not restricted to them.";
     PolicyContested Stuck AwsAdministrator "Somebody undoes what the operator writes into this key policy.";
 
     // Registration with the database cloud.

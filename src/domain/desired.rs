@@ -170,8 +170,9 @@ pub struct DesiredKey {
     /// Days between the scheduling of a key's deletion and the deletion.
     #[serde(default = "thirty")]
     pub window_days: i32,
-    /// The clusters that use the key or want to. Read only when something is to be torn down, and then after that was
-    /// written down, so that of a cluster and a teardown that race at least one sees the other.
+    /// The clusters that use the key or want to. Read when something is to be torn down, and then after that was written
+    /// down, so that of a cluster and a teardown that race at least one sees the other; and for a key that is restricted to
+    /// addresses, which that is lifted for.
     #[serde(default)]
     pub users: Reading<Vec<User>>,
     /// The regions whose teardown status shows: no cluster may begin to use them.
@@ -191,6 +192,11 @@ impl DesiredKey {
     /// Whether IAM of the key's own account, which is asked, knows the policies of a role.
     pub fn sees_policies_of(&self, role: &str) -> bool {
         account_of(role) == Some(self.access.account.as_str())
+    }
+
+    /// Whether the key may be used from the cloud's addresses alone.
+    pub fn restricts_sources(&self) -> bool {
+        self.capabilities.through_role && self.role.as_ref().is_some_and(|role| role.restricts_sources)
     }
 
     /// The region of the key that databases of a region are under.
@@ -224,6 +230,10 @@ pub struct User {
     pub name: String,
     /// The regions that it declares, or has claimed and not given back.
     pub regions: BTreeSet<Region>,
+    /// Whether something is being deployed for it, or waits for nothing but that addresses which are not known yet may use
+    /// the key, as its status says.
+    #[serde(default)]
+    pub deploys: bool,
 }
 
 /// What a `CustomerKey` declares for one region.

@@ -151,15 +151,19 @@ pub enum Subject {
     Key(Region),
     /// What is deployed in a region: that it is gone.
     Deployment(Region),
+    /// From where the cloud uses a region's key.
+    Sources(Region),
 }
 
 const DEPLOYMENT: &str = "deployment in ";
+const SOURCES: &str = "addresses for ";
 
 impl From<Subject> for String {
     fn from(subject: Subject) -> Self {
         match subject {
             Subject::Key(region) => region.to_string(),
             Subject::Deployment(region) => format!("{DEPLOYMENT}{region}"),
+            Subject::Sources(region) => format!("{SOURCES}{region}"),
         }
     }
 }
@@ -168,12 +172,18 @@ impl TryFrom<String> for Subject {
     type Error = <Region as std::str::FromStr>::Err;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
+        if let Some(region) = text.strip_prefix(SOURCES) {
+            return Ok(Self::Sources(region.parse()?));
+        }
         Ok(match text.strip_prefix(DEPLOYMENT) {
             Some(region) => Self::Deployment(region.parse()?),
             None => Self::Key(text.parse()?),
         })
     }
 }
+
+/// The gate's check that everything was seen so several times in a row.
+pub const SEEN_REPEATEDLY: &str = "SeenRepeatedly";
 
 /// How often in a row the same was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -18,3 +18,4 @@ pub mod portal;
 pub mod reading;
 pub mod role_link;
 pub mod role_powers;
+pub mod source;

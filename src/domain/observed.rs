@@ -11,6 +11,7 @@ use super::moment::Moment;
 use super::portal::Replica;
 use super::reading::Reading;
 use super::role_link::RoleSeen;
+use super::source::SourcesSeen;
 
 /// How much a pass looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct Observed {
     /// The second key of a cluster, for backups.
     #[serde(default)]
     pub backup: BackupSeen,
+    /// From where the cloud calls; looked at only for a key that is restricted to that.
+    #[serde(default)]
+    pub sources: SourcesSeen,
 }
 
 impl Observed {
@@ -373,6 +377,7 @@ impl Observed {
             databases: Reading::NOT_LOOKED,
             elsewhere: BTreeMap::new(),
             backup: BackupSeen::default(),
+            sources: SourcesSeen::default(),
         }
     }
 }

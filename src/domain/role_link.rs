@@ -23,9 +23,9 @@ pub struct RoleWish {
     /// Whether the operator makes it, and keeps whom it trusts and what it may do.
     #[serde(default)]
     pub made: bool,
-    /// What is declared of it that this build cannot do.
+    /// Whether it may use the key from the cloud's addresses alone.
     #[serde(default)]
-    pub beyond: Option<String>,
+    pub restricts_sources: bool,
 }
 
 /// A cloud's record of a role.

@@ -10,8 +10,9 @@ use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::Memory;
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, KeyFacts, KeyState, Observed, RegionSeen};
+use crate::domain::policy::addresses::without_restriction;
 use crate::domain::policy::canonical::canonical_set;
-use crate::domain::policy::{Effect, Grant, Ownership, PolicyDocument, Statement, holds};
+use crate::domain::policy::{Effect, Grant, PolicyDocument, Statement, holds};
 use crate::domain::reading::Reading;
 
 use super::entrusted_check;
@@ -97,7 +98,8 @@ impl Scene<'_> {
             Step::RecordKey { region, key } => self.may_claim(region, key, before),
             Step::PutPolicy { region, key, document, .. } => {
                 self.is_the_key(region, key)?;
-                self.may_be_policy(region, document)
+                self.may_be_policy(region, document)?;
+                self.may_restrict(region, document)
             }
             Step::EnableRotation { region, key, .. }
             | Step::UpdateDescription { region, key, .. }
@@ -282,7 +284,7 @@ impl Scene<'_> {
             statement.effect == Effect::Deny && statement.actions.selects_some("kms:PutKeyPolicy")
         };
         require(!sent.statements.iter().any(denies), "no policy is sent that denies anybody to change it")?;
-        let own = Ownership::of(&key.owner.identity(&key.access.account, region));
+        let own = self.own(region)?;
         let foreign = |document: &PolicyDocument| {
             canonical_set(document.statements.iter().filter(|statement| !own.owns(statement)), &account)
         };
@@ -305,6 +307,7 @@ impl Scene<'_> {
         let RegionSeen { policy, principals, .. } = self.observed.regions.get(region).ok_or(RULE)?;
         let (text, principals) = policy.present().zip(principals.present()).ok_or(RULE)?;
         let document = PolicyDocument::parse(text).map_err(|_| RULE)?;
+        let document = without_restriction(&document, &self.own(region)?);
         let account = key.account_in(region);
         let held = |need: &Need| holds(&document, &need.grant(), principals, &account).is_held();
         require(key.capabilities.needs.iter().all(held), RULE)
@@ -456,6 +459,7 @@ impl Scene<'_> {
             "nothing is deployed under a key on hold, or whose tags were not seen",
         )?;
         self.policy_holds(home)?;
+        self.is_used_from_anywhere(home)?;
         self.says_usable(home)?;
         if key.capabilities.registration == Registration::PerRegion {
             require(

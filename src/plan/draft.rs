@@ -16,7 +16,7 @@ use crate::domain::reading::{Reading, Why};
 use super::explain::step_text;
 use super::finding::Finding;
 use super::step::{DatabaseRef, KeyRef, Step};
-use super::{DatabaseReport, NextLook, Pass, Plan, RegionReport, RemovalReport, second, verdict};
+use super::{DatabaseReport, NextLook, Pass, Plan, RegionReport, RemovalReport, second, sources, verdict};
 
 /// A plan while it is being made.
 pub(super) struct Draft<'a> {
@@ -33,6 +33,13 @@ pub(super) struct Draft<'a> {
     looks: BTreeMap<Subject, Looks>,
     soonest: Option<Span>,
     polling: bool,
+}
+
+/// A number that differs when facts differ.
+pub(super) fn fingerprint(facts: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    facts.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What a finding says, in the order in which a sentence would.
@@ -241,10 +248,13 @@ impl<'a> Draft<'a> {
         self.count(Subject::Deployment(region.clone()), facts)
     }
 
+    /// The same for from where a region's key is used.
+    pub(super) fn look_at_sources(&mut self, region: &Region, facts: &impl Hash) -> u32 {
+        self.count(Subject::Sources(region.clone()), facts)
+    }
+
     fn count(&mut self, subject: Subject, facts: &impl Hash) -> u32 {
-        let mut hasher = DefaultHasher::new();
-        facts.hash(&mut hasher);
-        let fingerprint = hasher.finish();
+        let fingerprint = fingerprint(facts);
         let at = self.observed.at;
         let looks = match self.memory.looks.get(&subject) {
             Some(before) if before.fingerprint == fingerprint => {
@@ -262,7 +272,11 @@ impl<'a> Draft<'a> {
 
     /// Keeps what was counted of a region: a look that failed proves nothing, neither for nor against.
     pub(super) fn keep_looks(&mut self, region: &Region) {
-        let subject = Subject::Key(region.clone());
+        self.keep(Subject::Key(region.clone()));
+    }
+
+    /// The same of what was counted of anything.
+    pub(super) fn keep(&mut self, subject: Subject) {
         if let Some(looks) = self.memory.looks.get(&subject) {
             self.looks.insert(subject, *looks);
         }
@@ -295,6 +309,7 @@ impl<'a> Draft<'a> {
                 || seen.policy.present().is_some_and(|text| super::policy::hash(text) == remembered.policy_hash);
             key_same && policy_same
         }) && second::as_usual(self)
+            && sources::as_usual(self)
             && self.database_as_remembered()
     }
 

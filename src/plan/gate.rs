@@ -12,13 +12,14 @@ use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::{Desired, DesiredKey, LinkedKey};
 use crate::domain::fault::Fault;
 use crate::domain::id::{Region, tag};
+use crate::domain::memory::SEEN_REPEATEDLY;
 use crate::domain::observed::{KeyFacts, KeyState, RegionSeen};
 use crate::domain::reading::Reading;
 use crate::domain::role_link::Through;
 
 use super::draft::Draft;
 use super::finding::Finding;
-use super::{Check, GateReport, entrusted, key, registration, second};
+use super::{Check, GateReport, entrusted, key, registration, second, sources};
 
 const CONDITION: ConditionType = ConditionType::GateOpen;
 
@@ -58,6 +59,7 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
     let holder = draft.pass.settings.holder.clone();
     let mut verdicts = facts(linked, home, &seen, &holder, aws, cloud);
     verdicts.extend(second::verdicts(draft, linked, region));
+    verdicts.extend(sources::lifted(draft, linked, region, &seen));
     let facts_hold = verdicts.iter().all(|v| v.outcome.is_ok());
     let needed = draft.pass.settings.gate_looks;
     let looks = match subject(&linked.key, home, &seen).present() {
@@ -77,7 +79,7 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
     }
     let open = facts_hold && (enough || memory.gate_was_open);
     verdicts.push(Verdict {
-        name: "SeenRepeatedly",
+        name: SEEN_REPEATEDLY,
         outcome: if open {
             Ok(format!("The same was seen at least {needed} times in a row."))
         } else if facts_hold && looks >= needed {

@@ -9,6 +9,8 @@
 //! # Guarantees
 //! A role without the owner's tags, or of another path, is never changed, and no key policy names it.
 
+use std::collections::BTreeSet;
+
 use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::DesiredKey;
 use crate::domain::iam_role::IamRole;
@@ -18,17 +20,18 @@ use crate::domain::observed::{KeyFacts, RegionSeen};
 use crate::domain::policy::role::{permissions, same, trust_policy};
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RoleLink, RoleWish};
+use crate::domain::source::Source;
 
 use super::draft::Draft;
 use super::role_step::RoleStep;
 use super::step::Step;
-use super::{key as keys, registration};
+use super::{key as keys, registration, sources};
 
 const CONDITION: ConditionType = ConditionType::Registered;
 
 /// The role that the operator makes, if it is to make one.
 fn wished(desired: &DesiredKey) -> Option<&RoleWish> {
-    desired.role.as_ref().filter(|wish| wish.made && wish.beyond.is_none() && desired.capabilities.through_role)
+    desired.role.as_ref().filter(|wish| wish.made && desired.capabilities.through_role)
 }
 
 fn is_ours(desired: &DesiredKey, wish: &RoleWish, role: &IamRole) -> bool {
@@ -55,8 +58,14 @@ fn trusts(role: &IamRole, link: &RoleLink) -> bool {
     same(&role.trust, &trust_policy(link))
 }
 
-fn permits(desired: &DesiredKey, region: &Region, own: &KeyArn, role: &IamRole) -> bool {
-    let wanted = permissions(&actions(desired), &allowed(desired, region, own));
+fn permits(
+    desired: &DesiredKey,
+    region: &Region,
+    own: &KeyArn,
+    role: &IamRole,
+    from: Option<&BTreeSet<Source>>,
+) -> bool {
+    let wanted = permissions(&actions(desired), &allowed(desired, region, own), from);
     role.permissions.as_deref().is_some_and(|text| same(text, &wanted))
 }
 
@@ -68,10 +77,11 @@ pub(super) fn is_right(
     facts: &KeyFacts,
     seen: &RegionSeen,
     link: &RoleLink,
+    from: Option<&BTreeSet<Source>>,
 ) -> bool {
     let Some(wish) = wished(desired) else { return true };
     seen.role.iam.present().is_some_and(|role| {
-        is_ours(desired, wish, role) && trusts(role, link) && permits(desired, region, &facts.arn, role)
+        is_ours(desired, wish, role) && trusts(role, link) && permits(desired, region, &facts.arn, role, from)
     })
 }
 
@@ -96,6 +106,7 @@ pub(super) fn plan(
         Reading::Absent => return make(draft, desired, region, wish, link),
         unknown @ Reading::Unknown(_) => return registration::not_seen(draft, region, unknown),
     };
+    let from = sources::decide(draft, desired, region, seen).list;
     let (region, arn) = (region.clone(), wish.arn.clone());
     let mut wrong = Vec::new();
     if !trusts(role, link) {
@@ -103,11 +114,11 @@ pub(super) fn plan(
         let (region, role, link) = (region.clone(), arn.clone(), link.clone());
         draft.repeatable(Step::Role(RoleStep::TrustCloud { region, role, link }));
     }
-    if !permits(desired, &region, &facts.arn, role) {
+    if !permits(desired, &region, &facts.arn, role, from.as_ref()) {
         wrong.push("what it may do");
         let (actions, keys) = (actions(desired), allowed(desired, &region, &facts.arn));
         let (region, role) = (region.clone(), arn.clone());
-        draft.repeatable(Step::Role(RoleStep::PermitRole { region, role, actions, keys }));
+        draft.repeatable(Step::Role(RoleStep::PermitRole { region, role, actions, keys, sources: from }));
     }
     if wrong.is_empty() {
         return;

@@ -25,9 +25,10 @@ impl Scene<'_> {
                 self.trusts_the_cloud(region, link, declared)?;
                 self.is_our_role(region)
             }
-            RoleStep::PermitRole { region, role, actions, keys } => {
+            RoleStep::PermitRole { region, role, actions, keys, sources } => {
                 self.may_change(region, role, declared)?;
                 self.permits_no_more(region, actions, keys)?;
+                self.may_be_let_in_from(region, sources.as_ref())?;
                 self.is_our_role(region)
             }
             RoleStep::RecordIntent { .. }

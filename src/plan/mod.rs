@@ -38,6 +38,8 @@ mod role;
 mod role_check;
 mod schedule;
 mod second;
+mod sources;
+mod sources_check;
 mod stray;
 mod teardown;
 mod terminate;

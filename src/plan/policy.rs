@@ -2,6 +2,8 @@
 //!
 //! Statements that are not ours are never lost. Nothing is written when nothing differs in meaning.
 
+use std::collections::BTreeSet;
+
 use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::{DesiredKey, DesiredRegion, PolicyWish};
 use crate::domain::id::Region;
@@ -10,13 +12,14 @@ use crate::domain::observed::{KeyFacts, RegionSeen};
 use crate::domain::policy::template::{OPERATOR_REPLICATION_ACTIONS, administrators, grant, operator, root, user};
 use crate::domain::policy::{
     Authored, Grant, KeyAccount, MergeOptions, Ownership, PolicyDocument, PolicyHash, Problem as Guarded, RootRule,
-    Setting, additive_principals, diff, holds as holding, lasting_principal, merge, pasted, review,
+    Setting, additive_principals, addresses, diff, holds as holding, lasting_principal, merge, pasted, review,
 };
 use crate::domain::reading::Reading;
+use crate::domain::source::Source;
 
 use super::draft::Draft;
 use super::step::Step;
-use super::{entrusted, made_role};
+use super::{entrusted, made_role, sources};
 
 const CONDITION: ConditionType = ConditionType::PoliciesReady;
 
@@ -78,7 +81,7 @@ impl Ground {
     }
 }
 
-fn ownership(key: &DesiredKey, region: &Region) -> Ownership {
+pub(super) fn ownership(key: &DesiredKey, region: &Region) -> Ownership {
     Ownership::of(&key.owner.identity(&key.access.account, region))
 }
 
@@ -122,13 +125,14 @@ pub(super) fn plan_region(
         reading => return not_seen(draft, region, reading),
     };
     let Some(principals) = principals(draft, key, region, seen) else { return false };
-    let held = holds(key, region, text, &principals);
+    let sources = sources::decide(draft, key, region, seen);
+    let held = holds(key, region, text, &principals).and_then(|()| sources::lets_in(draft, key, region, seen));
     draft.report(region).policy_hash = hash(text);
     draft.report(region).principals.clone_from(&principals);
     if key.observe_only && key.policy == PolicyWish::default() {
         return only_held(draft, region, held);
     }
-    let outcome = assess(draft, key, region, wish, text, &principals);
+    let outcome = assess(draft, key, region, wish, text, (&principals, sources.list.as_ref()));
     let assessed = match outcome {
         Ok(assessed) => assessed,
         Err(problem) => {
@@ -143,8 +147,7 @@ pub(super) fn plan_region(
     let Some(write) = assessed.write else {
         return match held {
             Ok(()) => {
-                let message = format!("The key policy holds what is declared.{}", assessed.remark);
-                draft.fine(CONDITION, Some(region), Reason::PoliciesHold, &message);
+                sources.say(draft, region, &format!("The key policy holds what is declared.{}", assessed.remark));
                 true
             }
             Err(missing) => {
@@ -174,11 +177,19 @@ pub(super) fn plan_region(
         document: write.document,
         replaces: hash(text).unwrap_or_default(),
     };
-    let planned = draft.repeatable(step);
+    // An equal write of before was undone by ourselves, where the last one meant something else.
+    let wish = draft.report(region).policy_wish.clone();
+    let last = draft.memory.policy_writes.get(region).and_then(|writes| writes.last());
+    let planned = if last.is_some_and(|last| Some(&last.wish) != wish.as_ref()) {
+        draft.step(step);
+        true
+    } else {
+        draft.repeatable(step)
+    };
     if unknown_for_long(draft, region, &principals) {
         return false;
     }
-    let message = format!("Writing the key policy: {}.", write.sentences);
+    let message = format!("Writing the key policy: {}.{}", write.sentences, sources.because());
     if draft.memory.was_ready && held.is_ok() {
         draft.healing(CONDITION, region, Reason::HealingPolicy, message);
     } else if planned {
@@ -311,13 +322,13 @@ fn assess(
     region: &Region,
     wish: &DesiredRegion,
     text: &str,
-    principals: &[String],
+    (principals, sources): (&[String], Option<&BTreeSet<Source>>),
 ) -> Result<Assessed, Problem> {
     let ground = Ground::of(draft, key, region)?;
     let observed =
         PolicyDocument::parse(text).map_err(|e| Problem::invalid(format!("The key's policy cannot be read: {e}")))?;
     let adopted = wish.key_arn.is_some();
-    let authored = authored(&ground, key, region, adopted, principals)?;
+    let authored = authored(&ground, key, region, adopted, (principals, sources))?;
     let wish = PolicyHash::of_statements(authored.iter().map(|a| &a.statement), &ground.account).as_str().to_owned();
     let options = MergeOptions {
         remove_foreign: key.policy.remove_foreign && !adopted,
@@ -349,7 +360,7 @@ fn authored(
     key: &DesiredKey,
     region: &Region,
     adopted: bool,
-    principals: &[String],
+    (principals, sources): (&[String], Option<&BTreeSet<Source>>),
 ) -> Result<Vec<Authored>, Problem> {
     let mut all = base(ground, key).map_err(Problem::invalid)?;
     if adopted && !key.policy.ensure_root {
@@ -359,6 +370,10 @@ fn authored(
     all.extend(administrators(&ground.own, &key.policy.administrators).map_err(words)?);
     for need in &key.capabilities.needs {
         all.extend(grant(&ground.own, &need.grant(), principals).map_err(words)?);
+    }
+    if let Some(sources) = sources {
+        let actions: Vec<String> = key.capabilities.needs.iter().flat_map(|need| need.actions.clone()).collect();
+        all.extend(addresses::restriction(&ground.own, &actions, principals, sources).map_err(words)?);
     }
     for wished in key.policy.statements.iter().filter(|w| w.applies_to(region)) {
         let document = PolicyDocument::parse(&wished.json)
@@ -397,6 +412,7 @@ fn holds(key: &DesiredKey, region: &Region, text: &str, principals: &[String]) -
         return Ok(());
     }
     let document = PolicyDocument::parse(text).map_err(|e| format!("the key policy cannot be read: {e}."))?;
+    let document = addresses::without_restriction(&document, &ownership(key, region));
     let account = key.account_in(region);
     let missing: Vec<String> = key
         .capabilities
@@ -416,7 +432,7 @@ pub(crate) fn hash(text: &str) -> Option<String> {
     Some(PolicyHash::of(&document, &KeyAccount::new("aws", "")).as_str().to_owned())
 }
 
-fn not_seen<T>(draft: &mut Draft<'_>, region: &Region, reading: &Reading<T>) -> bool {
+pub(super) fn not_seen<T>(draft: &mut Draft<'_>, region: &Region, reading: &Reading<T>) -> bool {
     match reading.fault() {
         Some(fault) => {
             let fault = fault.clone();

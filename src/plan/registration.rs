@@ -28,9 +28,6 @@ pub(super) fn obstructed(draft: &mut Draft<'_>, region: &Region, seen: &RegionSe
     if desired.capabilities.registration != Registration::PerRegion {
         return false;
     }
-    if role::beyond(draft, desired, region) {
-        return true;
-    }
     match &seen.registration {
         Reading::Absent if rivalled(draft, desired, region) => return true,
         Reading::Absent => {}

@@ -23,7 +23,7 @@ use crate::domain::role_link::{RegistrationSeen, RoleLink, Through};
 use super::draft::Draft;
 use super::role_step::{LinkRef, RoleStep};
 use super::step::Step;
-use super::{RoleReport, key, made_role, registration};
+use super::{RoleReport, key, made_role, registration, sources};
 
 const CONDITION: ConditionType = ConditionType::Registered;
 
@@ -51,15 +51,6 @@ pub(super) fn names(arn: &KeyArn, text: &str) -> bool {
     arn == text || arn.rsplit('/').next() == Some(text)
 }
 
-/// Says so where the spec asks for more than this build can do with a role: to do half of it would be a lie. Yields whether
-/// it does.
-pub(super) fn beyond(draft: &mut Draft<'_>, desired: &DesiredKey, region: &Region) -> bool {
-    let Some(what) = desired.role.as_ref().and_then(|wish| wish.beyond.as_ref()) else { return false };
-    let message = format!("This build cannot {what}; nothing is made or registered for a spec that asks for it.");
-    draft.stuck(CONDITION, Some(region), Reason::InvalidSpec, message, "take that out of the spec.");
-    true
-}
-
 /// Has the cloud make a link for the declared role, where there is none, and makes that role where the spec asks for it. That
 /// comes before everything that needs the role: only the link says whom the role has to trust, so there may be no role yet
 /// that a key policy could name.
@@ -71,8 +62,7 @@ pub(super) fn prepare(
     seen: &RegionSeen,
     memory: &RegionMemory,
 ) {
-    let wish = desired.role.as_ref().filter(|wish| desired.capabilities.through_role && wish.beyond.is_none());
-    let Some(wish) = wish else { return };
+    let Some(wish) = desired.role.as_ref().filter(|_| desired.capabilities.through_role) else { return };
     made_role::plan(draft, desired, region, facts, seen, memory);
     let free = match &seen.role.registration {
         Reading::Absent => true,
@@ -119,9 +109,6 @@ pub(super) fn plan_region(
         draft.stuck(CONDITION, Some(region), Reason::InvalidSpec, message, "name one in spec.upstream.");
         return;
     };
-    if beyond(draft, desired, region) {
-        return;
-    }
     let way = Way { desired, region, facts, seen, memory, role: &wish.arn };
     let link = seen.role.link_of(&wish.arn).or_else(|| seen.role.link(memory.link.as_deref()?)).cloned();
     draft.report(region).cloud_role = Some(RoleReport { arn: wish.arn.clone(), link });
@@ -333,7 +320,8 @@ impl Way<'_> {
         let unfinished = || seen.role.link(memory.link.as_deref()?).filter(|link| link.role_arn.is_none());
         // Where there is none, or the role is still being made, that was said before.
         let link = seen.role.link_of(role).or_else(unfinished)?;
-        if !made_role::is_right(desired, region, facts, seen, link) {
+        let from = sources::decide(draft, desired, region, seen).list;
+        if !made_role::is_right(desired, region, facts, seen, link, from.as_ref()) {
             return None;
         }
         if link.authorized {
@@ -443,7 +431,7 @@ impl Way<'_> {
         let keys: Vec<KeyArn> = std::iter::once(&self.facts.arn).chain(self.previous()).cloned().collect();
         let trust =
             link.map(|link| format!(" Its trust policy has to hold {}.", trust_policy(link))).unwrap_or_default();
-        format!("{trust} Its permissions have to hold {}.", permissions(&actions, &keys))
+        format!("{trust} Its permissions have to hold {}.", permissions(&actions, &keys, None))
     }
 }
 

@@ -1,12 +1,13 @@
 //! The effects by which a cloud comes to use a key as a role in the customer's account.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::moment::Moment;
 use crate::domain::role_link::RoleLink;
+use crate::domain::source::Source;
 
 /// A link that a step is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -98,6 +99,9 @@ pub enum RoleStep {
         actions: Vec<String>,
         /// Which keys.
         keys: Vec<KeyArn>,
+        /// From where; absent: from everywhere.
+        #[serde(default)]
+        sources: Option<BTreeSet<Source>>,
     },
     /// Has the cloud let go of a key.
     Withdraw {
@@ -261,9 +265,10 @@ impl RoleStep {
             }
             Self::MakeRole { region, role, .. } => format!("{region}: make the role {role}, trusting the cloud"),
             Self::TrustCloud { region, role, .. } => format!("{region}: have the role {role} trust the cloud alone"),
-            Self::PermitRole { region, role, keys, .. } => {
+            Self::PermitRole { region, role, keys, sources, .. } => {
                 let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
-                format!("{region}: let the role {role} use {}", keys.join(", "))
+                let from = sources.as_ref().map(|all| format!(" from {} addresses alone", all.len()));
+                format!("{region}: let the role {role} use {}{}", keys.join(", "), from.unwrap_or_default())
             }
             Self::Withdraw { region, key, .. } => format!("{region}: withdraw the registration of {key}"),
             Self::RemoveLink { region, link, .. } => format!("{region}: remove the cloud's record {link} of the role"),

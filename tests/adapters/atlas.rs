@@ -1,6 +1,6 @@
 //! Atlas through its adapter on the simulated cloud: who asks, roles, the project's key, and clusters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use cmk_operator::domain::moment::Span;
 use cmk_operator::domain::observed::{DatabaseState, Encryption};
 use cmk_operator::domain::reading::Reading;
 use cmk_operator::domain::role_link::{RegistrationSeen, RoleLink, Through};
+use cmk_operator::domain::source::{Source, SourcesOf, SourcesSeen};
 use cmk_operator::ports::{Credentials, Session, Upstream};
 use cmk_operator::sandbox::atlas::AtlasCommand;
 use cmk_operator::sandbox::http::{Running, serve};
@@ -385,4 +386,70 @@ async fn every_page_of_the_list_is_read_and_a_lost_reply_is_said_to_be_one() {
     assert_eq!((lost.class, lost.applied), (FaultClass::Transient, Applied::Perhaps), "{lost}");
     assert_eq!(cloud.databases_named(&session, "shop").await.present().map(Vec::len), Some(1));
     scene.running.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_addresses_are_those_of_the_control_plane_and_of_every_cluster_and_what_failed_is_not_known() {
+    let scene = Scene::start().await;
+    let (cloud, session) = (&scene.cloud, account());
+    scene.registered().await;
+    let set = |all: &[&str]| all.iter().map(|text| text.parse().unwrap()).collect::<BTreeSet<Source>>();
+    let control = Reading::Present(set(&["192.0.2.20"]));
+    let bare = SourcesSeen { control: control.clone(), databases: Reading::Absent };
+    assert_eq!(cloud.sources(&session).await, bare);
+
+    let wanted = request("shop", &["us-east-1"]);
+    cloud.create_database(&session, &wanted, &region("us-east-1")).await.unwrap();
+    let shop = SourcesOf { name: "shop".to_owned(), uses_key: true, ..SourcesOf::default() };
+    let creating = SourcesOf { changing: Some("CREATING".to_owned()), ..shop.clone() };
+    assert_eq!(cloud.sources(&session).await.databases, Reading::Present(vec![creating]));
+    scene.running.shared.advance(10_000);
+    let addresses = |outbound: &[&str], future: &[&str]| {
+        let addresses = json!({"inbound": ["192.0.2.99"], "outbound": outbound, "futureOutbound": future});
+        scene.command(json!({"atlas": {"set_cluster_addresses": {
+            "project": ATLAS_PROJECT, "cluster": "shop", "addresses": addresses,
+        }}}));
+    };
+    addresses(&["198.51.100.7", "198.51.100.6/32"], &["2001:DB8::7"]);
+    let (now, announced) = (set(&["198.51.100.6", "198.51.100.7"]), set(&["2001:db8::7"]));
+    let there = Reading::Present(vec![SourcesOf { now, announced, ..shop.clone() }]);
+    let seen = SourcesSeen { control: control.clone(), databases: there.clone() };
+    assert_eq!(cloud.sources(&session).await, seen);
+
+    // Without credentials that are accepted, what anybody may read is read all the same.
+    let dead = session_with_secret("wrong");
+    let half = cloud.sources(&dead).await;
+    assert_eq!(half.control, control);
+    assert_eq!(is(&fault(&half.databases)), (FaultClass::Refused, Cause::Credentials));
+    // Each of the three calls can fail by itself.
+    for (operation, of_control) in
+        [("atlas:ListControlPlaneIpAddresses", true), ("atlas:GetIpAddresses", false), ("atlas:ListClusters", false)]
+    {
+        let rule = json!({"match": {"operation": operation}, "fault": {"http500": {"applied": false}}});
+        scene.running.shared.with(|world| {
+            world.add_fault(serde_json::from_value(rule).unwrap());
+        });
+        let SourcesSeen { control: plane, databases } = cloud.sources(&session).await;
+        assert_eq!(if of_control { fault(&plane) } else { fault(&databases) }.class, FaultClass::Transient);
+        assert!(if of_control { databases == there } else { plane == control }, "{operation}");
+        scene.running.shared.with(|world| world.clear_faults());
+    }
+
+    // What is no address makes the whole answer worthless.
+    addresses(&["198.51.100.7", "somewhere"], &[]);
+    assert_eq!(fault(&cloud.sources(&session).await.databases).class, FaultClass::Terminal);
+    addresses(&["198.51.100.7"], &[]);
+    scene.command(json!({"atlas": {"patch_settings": {"hide_addresses": true}}}));
+    assert_eq!(
+        cloud.sources(&session).await.databases,
+        Reading::Present(vec![shop.clone()]),
+        "it is there, without one"
+    );
+    scene.command(json!({"atlas": {"set_control_plane": {"inbound": {"us-east-1": ["192.0.2.1"]}, "outbound": {}}}}));
+    assert_eq!(cloud.sources(&session).await.control, Reading::Absent);
+    scene.running.shutdown().await;
+}
+
+fn session_with_secret(secret: &str) -> Session {
+    session(&[("clientId", ATLAS_CLIENT_ID), ("clientSecret", secret)])
 }

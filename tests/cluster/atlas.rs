@@ -346,7 +346,9 @@ async fn what_is_said_to_atlas_and_what_it_answers_is_in_the_contract() {
     scene.start();
     let mut nobody = secret(&scene, true);
     nobody["stringData"]["clientSecret"] = json!("wrong");
-    apply(&scene, &[nobody, key(&scene)]).await;
+    let mut restricted = key(&scene);
+    restricted["spec"]["upstream"]["atlas"]["restrictSourceIps"] = json!(true);
+    apply(&scene, &[nobody, restricted]).await;
     scene.wait_for("CustomerKey", "key", "CredentialsValid", "False", "CredentialsRejected").await;
     apply(&scene, &[secret(&scene, true), cluster(&scene, &REGIONS[..1])]).await;
     trust(&scene).await;
@@ -354,6 +356,10 @@ async fn what_is_said_to_atlas_and_what_it_answers_is_in_the_contract() {
     // Another region, through the gate.
     scene.apply(&cluster(&scene, &REGIONS)).await.unwrap();
     scene.all_ready().await;
+    let recorded = std::fs::read_to_string(&file).unwrap();
+    for path in ["/ipAddresses", "/unauth/controlPlaneIPAddresses"] {
+        assert!(recorded.contains(path), "{path} was asked for");
+    }
     let contract = program("atlas-contract.yaml");
     let checked = Command::new(python())
         .args([program("contract.py").as_os_str(), "--table".as_ref(), contract.as_os_str(), file.as_os_str()])

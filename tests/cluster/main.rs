@@ -16,6 +16,7 @@ mod accounts;
 mod adopt;
 mod apply;
 mod atlas;
+mod atlas_addresses;
 mod atlas_crash;
 mod atlas_end;
 mod atlas_examples;

@@ -7,9 +7,8 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::examples::{objects, of};
 use crate::support::controlplane::ControlPlane;
-use crate::support::scene::{ORGANIZATION, Scene, TOKEN, find};
+use crate::support::scene::{ORGANIZATION, Scene, TOKEN};
 
 const REGION: &str = "us-east-1";
 
@@ -194,28 +193,6 @@ async fn touch(scene: &Scene) {
     let request = uuid::Uuid::new_v4().to_string();
     let patch = json!({ "metadata": { "annotations": { "cmk-operator.io/reconcile-requested-at": request } } });
     scene.keys().patch("key", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_this_build_cannot_do_for_a_cloud_is_refused_before_anything_is_made() {
-    let scene = Scene::started("beyond").await;
-    let mut all = objects("atlas/simplest.yaml", |_| scene.namespace.clone());
-    of(&mut all, "CustomerKey")["spec"]["upstream"]["atlas"]["restrictSourceIps"] = json!(true);
-    for object in all.iter().filter(|object| object["kind"] != "Namespace") {
-        scene.apply(object).await.unwrap();
-    }
-    let shown = scene.wait_for("CustomerKey", "members", "Stalled", "True", "InvalidSpec").await;
-    let ready = find(&shown, "Ready").unwrap();
-    assert_eq!(ready["status"], "False");
-    let message = ready["message"].as_str().unwrap();
-    for words in ["This build cannot restrict the key to the cloud's addresses", "To do: take that out of the spec"] {
-        assert!(message.contains(words), "{words}: {message}");
-    }
-    scene.wait_for("EncryptedCluster", "members", "GateOpen", "False", "*").await;
-    // But for an access token, which is a write in words only.
-    let made = |call: &Value| call["access"] == "write" && call["operation"] != "atlas:CreateToken";
-    let wrote: Vec<Value> = scene.calls().await.into_iter().filter(made).collect();
-    assert_eq!(wrote, Vec::<Value>::new(), "nothing is made");
 }
 
 /// What events say, in their order, for each object and condition.

@@ -255,6 +255,8 @@ fn finish(scene: &Value, rename: &dyn Fn(&str) -> String) -> Scene {
     // The fingerprint is that of a decision that has nothing to compare it with.
     let mut blank = scene.clone();
     replace(&mut blank, "fingerprint", "as-seen", |_| json!(0));
+    // What a look at everything would have counted.
+    blank["observed"]["depth"] = json!("Everything");
     let look = read(&blank);
     let plan = decide(&look.desired, &look.observed, &look.memory, &look.pass);
     replace(&mut scene, "fingerprint", "as-seen", |region| {

@@ -4,7 +4,7 @@ use cmk_operator::domain::desired::{DatabaseRequest, NewKey};
 use cmk_operator::domain::id::{KeyArn, Region};
 use cmk_operator::domain::moment::Moment;
 use cmk_operator::domain::observed::Depth;
-use cmk_operator::domain::policy::{PolicyDocument, Principals, Statement};
+use cmk_operator::domain::policy::{PolicyDocument, Principals, Scalar, Statement};
 use cmk_operator::plan::NextLook;
 use cmk_operator::plan::role_step::{LinkRef, RoleStep};
 use cmk_operator::plan::step::{DatabaseRef, KeyRef, Step};
@@ -74,9 +74,10 @@ fn role_step(step: &RoleStep) -> String {
         RoleStep::RemoveLink { link, not_after, .. } => format!("{link} until {}", moment(*not_after)),
         RoleStep::DeleteRole { role, not_after, .. } => format!("{role} until {}", moment(*not_after)),
         RoleStep::TrustCloud { role, link, .. } => format!("{role} for {}", link.id),
-        RoleStep::PermitRole { region, role, actions, keys } => {
+        RoleStep::PermitRole { region, role, actions, keys, sources } => {
             let keys: Vec<String> = keys.iter().map(|key| arn(region, key)).collect();
-            format!("{role} {} on {}", actions.join(" "), keys.join(" "))
+            let from = sources.as_ref().map(|all| from(all.iter().map(ToString::to_string))).unwrap_or_default();
+            format!("{role} {} on {}{from}", actions.join(" "), keys.join(" "))
         }
     }
 }
@@ -157,5 +158,15 @@ fn statement(statement: &Statement, mark: &str) -> String {
         .iter()
         .map(|(_, value)| value.split_once(":iam::").map_or(*value, |(_, rest)| rest).replace(':', "/"))
         .collect();
-    format!("{name}: {but}{}", to.join(" "))
+    let addresses = statement.conditions.iter().filter(|condition| condition.key == "aws:SourceIp");
+    let texts = addresses.flat_map(|condition| condition.values.iter().map(Scalar::text));
+    format!("{name}: {but}{}{}", to.join(" "), from(texts))
+}
+
+/// Addresses, single ones without the length of their prefix.
+fn from(texts: impl Iterator<Item = String>) -> String {
+    texts.fold(String::new(), |all, text| {
+        let start = if all.is_empty() { " from" } else { "" };
+        format!("{all}{start} {}", text.strip_suffix("/32").unwrap_or(&text))
+    })
 }

@@ -123,6 +123,38 @@ impl Atlas {
         Err(Refusal { status: Some(answer.status), code: error.code().map(ToOwned::to_owned), fault })
     }
 
+    /// A read of the project's.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        session: &Session,
+        operation: &'static str,
+        path: &str,
+    ) -> Result<T, Fault> {
+        self.ask(session, Call::get(operation, &session.scope.id, path, COMMON)).await
+    }
+
+    /// A read that anybody may make: no credentials are sent.
+    pub(super) async fn read_openly<T: DeserializeOwned>(
+        &self,
+        session: &Session,
+        operation: &'static str,
+        path: &str,
+        version: &'static str,
+    ) -> Result<T, Fault> {
+        let target = &session.scope.id;
+        let request = Raw { method: Method::GET, operation, target, path, accept: version, body: None };
+        let answer = self.http.raw(request, None, &session.credentials).await?;
+        if answer.is_good() {
+            return answer.parse(operation, target, &session.credentials);
+        }
+        let (class, cause, _) = answer.meaning();
+        let message = format!("HTTP {}: {}", answer.status, answer.text());
+        let mut fault = Fault::new(class, operation, target, without_secrets(&message, &session.credentials));
+        fault.cause = cause;
+        fault.retry_after = answer.retry_after();
+        Err(fault)
+    }
+
     async fn ask<T: DeserializeOwned>(&self, session: &Session, call: Call<'_>) -> Result<T, Fault> {
         let (operation, target) = (call.operation, call.target);
         let answer = self.send(session, call).await.map_err(|refusal| refusal.fault)?;
@@ -209,7 +241,7 @@ impl Atlas {
     }
 
     /// The clusters of every page, or none at all.
-    async fn list(&self, session: &Session, target: &str) -> Result<Vec<Cluster>, Fault> {
+    pub(super) async fn list(&self, session: &Session, target: &str) -> Result<Vec<Cluster>, Fault> {
         let mut all: Vec<Cluster> = Vec::new();
         for page in 1.. {
             let path = format!("/clusters?itemsPerPage={PAGE}&pageNum={page}&includeCount=true");

@@ -259,6 +259,19 @@ impl Cluster {
         }
     }
 
+    /// What Atlas is doing with the cluster that may give it other addresses, if it is.
+    pub(super) fn changing(&self) -> Option<String> {
+        match self.state() {
+            DatabaseState::Busy(words) | DatabaseState::Failed(words) if !self.paused => Some(words),
+            _ => None,
+        }
+    }
+
+    /// Whether it uses the project's key now: one that is paused has no nodes that would.
+    pub(super) fn uses_key(&self) -> bool {
+        self.encryption() == Encryption::On && !self.paused && self.state() != DatabaseState::Terminated
+    }
+
     /// The cluster in our words.
     pub(super) fn into_database(self) -> Database {
         let state = self.state();

@@ -4,6 +4,7 @@ mod astra;
 mod astra_wire;
 mod atlas;
 mod atlas_login;
+mod atlas_sources;
 mod atlas_wire;
 mod http;
 pub mod singlestore;
@@ -31,6 +32,7 @@ use crate::domain::observed::{Database, RegionOffer};
 use crate::domain::portal::Replica;
 use crate::domain::reading::{Reading, Why};
 use crate::domain::role_link::{RegistrationSeen, RoleLink};
+use crate::domain::source::SourcesSeen;
 use crate::ports::{Session, Upstream};
 
 /// How the clouds are called. Never from an object's spec: a tenant could send a token elsewhere.
@@ -272,6 +274,13 @@ impl Upstream for Clouds {
         match self.by_role(session) {
             Ok(cloud) => cloud.role_links(session).await.map(Some).into(),
             Err(fault) => unknown(fault),
+        }
+    }
+
+    async fn sources(&self, session: &Session) -> SourcesSeen {
+        match self.of(session) {
+            One::Atlas(cloud) => cloud.sources(session).await,
+            One::Astra(_) | One::SingleStore(_) => SourcesSeen::default(),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::domain::observed::{
 use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleLink, Through};
+use crate::domain::source::SourcesSeen;
 use crate::ports::{Authority, Fault, FaultClass, KeyService, Place, Session, Upstream};
 
 /// 2000-01-01: a plan shows no times.
@@ -353,6 +354,10 @@ impl Upstream for Imagined {
         let stand_in = format!("{prefix}{NOBODY}:");
         self.lock().stand_ins.insert(stand_in.clone(), format!("{prefix}<from {cloud} at apply>:"));
         Reading::Present(vec![format!("{stand_in}role/{principal_role}")])
+    }
+
+    async fn sources(&self, _: &Session) -> SourcesSeen {
+        SourcesSeen { control: Reading::Absent, databases: Reading::Absent }
     }
 
     async fn offer(&self, _: &Session, _: &Region) -> Reading<RegionOffer> {

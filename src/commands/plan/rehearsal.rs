@@ -91,6 +91,10 @@ impl Declares for CustomerKey {
     fn desired(&self, stage: &Stage<'_>) -> Result<(Desired, Credentials), Invalid> {
         let mut desired = stage.key(self)?;
         desired.rivals = stage.slots.rivals(&name_of(self), &desired);
+        if desired.restricts_sources() {
+            // No cluster's status shows anything yet.
+            desired.users = Reading::Present(Vec::new());
+        }
         let secret = parse::credentials_of(&self.spec.upstream);
         let credentials = credentials(&self.namespace().unwrap_or_default(), secret, &desired.scope);
         Ok((Desired::Key(desired), credentials))

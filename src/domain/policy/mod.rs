@@ -11,6 +11,7 @@
 //! Absent here: calls, clocks, names of clouds.
 
 pub mod additive;
+pub mod addresses;
 pub mod canonical;
 pub mod diff;
 pub mod entrusted;

@@ -1,9 +1,12 @@
 //! The policies of the IAM role as which a cloud uses a key.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::super::id::KeyArn;
 use super::super::role_link::RoleLink;
+use super::super::source::Source;
 
 /// The trust policy that lets the cloud, and nobody else by this statement, assume the role
 /// (<https://www.mongodb.com/docs/atlas/security/set-up-unified-aws-access/>).
@@ -20,14 +23,15 @@ pub fn trust_policy(link: &RoleLink) -> String {
     .to_string()
 }
 
-/// The permissions that the role needs on these keys.
-pub fn permissions(actions: &[String], keys: &[KeyArn]) -> String {
+/// The permissions that the role needs on these keys; from these addresses alone, where some are given.
+pub fn permissions(actions: &[String], keys: &[KeyArn], sources: Option<&BTreeSet<Source>>) -> String {
     let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
-    json!({
-        "Version": "2012-10-17",
-        "Statement": [{ "Effect": "Allow", "Action": actions, "Resource": keys }],
-    })
-    .to_string()
+    let mut statement = json!({ "Effect": "Allow", "Action": actions, "Resource": keys });
+    if let Some(sources) = sources {
+        let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+        statement["Condition"] = json!({ "IpAddress": { "aws:SourceIp": sources } });
+    }
+    json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
 }
 
 /// Whether two policies say the same in the same words, but for order and for lists of one.
@@ -78,9 +82,15 @@ mod tests {
     #[test]
     fn the_permissions_name_the_keys_and_no_other() {
         let key: KeyArn = "arn:aws:kms:us-east-1:111111111111:key/0a".parse().unwrap();
-        let policy: Value = serde_json::from_str(&permissions(&["kms:Decrypt".to_owned()], &[key])).unwrap();
+        let policy: Value =
+            serde_json::from_str(&permissions(&["kms:Decrypt".to_owned()], std::slice::from_ref(&key), None)).unwrap();
         assert_eq!(policy["Statement"][0]["Resource"][0], "arn:aws:kms:us-east-1:111111111111:key/0a");
         assert_eq!(policy["Statement"][0]["Action"][0], "kms:Decrypt");
+        assert_eq!(policy["Statement"][0]["Condition"], Value::Null);
+        let sources = BTreeSet::from(["192.0.2.1".parse().unwrap()]);
+        let restricted: Value = serde_json::from_str(&permissions(&[], &[key], Some(&sources))).unwrap();
+        let from = json!({ "IpAddress": { "aws:SourceIp": ["192.0.2.1/32"] } });
+        assert_eq!(restricted["Statement"][0]["Condition"], from);
     }
 
     #[test]

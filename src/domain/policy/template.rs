@@ -102,6 +102,8 @@ pub enum Source {
     Administrators,
     /// [`grant`]
     Grant,
+    /// [`restriction`](super::addresses::restriction)
+    Addresses,
     /// A typed statement of the user, by name.
     User(String),
     /// A document that the user pasted, by name.
@@ -165,7 +167,7 @@ pub fn user(own: &Ownership, name: &str, statement: Statement, accept_risk: bool
 fn grant_label(grant: &Grant) -> Result<Label, LabelError> {
     let label = Label::new(grant.label.clone())?;
     let first = label.as_str().split(' ').next().unwrap_or_default();
-    let taken = [ROOT_LABEL, OPERATOR_LABEL, ADMINISTRATORS_LABEL].contains(&label.as_str())
+    let taken = [ROOT_LABEL, OPERATOR_LABEL, ADMINISTRATORS_LABEL, super::addresses::LABEL].contains(&label.as_str())
         || [USER_KIND, DOCUMENT_KIND].contains(&first);
     if taken { Err(LabelError::taken(&label)) } else { Ok(label) }
 }
