@@ -46,6 +46,8 @@ pub struct Outcome {
     pub links: BTreeMap<Region, String>,
     /// The database that was created.
     pub database: Option<String>,
+    /// What was made inside the database: ids by name.
+    pub parts: BTreeMap<String, String>,
     /// Whether nothing more may be done in this pass, not even a status write.
     pub over: bool,
 }
@@ -183,6 +185,12 @@ impl<K: KeyService, U: Upstream, L: Ledger> Hands<'_, K, U, L> {
             Step::AddRegion { region, database, request, not_after } => {
                 self.still_valid(step, *not_after)?;
                 self.upstream.add_region(self.session(step)?, database, request, region).await
+            }
+            Step::CreatePart { region: _, database, part, not_after } => {
+                self.still_valid(step, *not_after)?;
+                let id = self.upstream.create_part(self.session(step)?, database, part).await?;
+                outcome.parts.insert(part.name.clone(), id);
+                Ok(())
             }
             Step::EncryptDatabase { region: _, database, not_after } => {
                 self.still_valid(step, *not_after)?;

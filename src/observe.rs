@@ -360,13 +360,23 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
                         Reading::NOT_LOOKED
                     }
                 };
-                let (by_id, named, replica) = join!(self.upstream.database(session, id), strays, replica);
-                DatabaseSeen { by_id, named, replica }
+                let parts = async {
+                    // What goes with a database is named before it goes.
+                    let ends = deployment.capabilities.makes_parts && cluster.object.deleting;
+                    if ends || deployment.looks_at_parts(memory) {
+                        self.upstream.parts(session, id).await
+                    } else {
+                        Reading::NOT_LOOKED
+                    }
+                };
+                let (by_id, named, replica, parts) = join!(self.upstream.database(session, id), strays, replica, parts);
+                DatabaseSeen { by_id, named, replica, parts }
             }
             None => DatabaseSeen {
                 by_id: Reading::NOT_LOOKED,
                 named: self.upstream.databases_named(session, &request.name).await,
                 replica: Reading::NOT_LOOKED,
+                parts: Reading::NOT_LOOKED,
             },
         }
     }

@@ -16,6 +16,7 @@ use crate::domain::id::{KeyArn, Owner, Region};
 use crate::domain::memory::{DeployIntent, KeyIntent};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer, Rotation};
+use crate::domain::part::{NewPart, Part};
 use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleLink};
@@ -326,6 +327,24 @@ pub trait Upstream: Send + Sync {
     fn remove_role_link(&self, session: &Session, link: &str) -> impl Future<Output = Result<(), Fault>> + Send {
         let _ = link;
         unsupported("forget a role", session)
+    }
+
+    /// Everything that runs inside a database and is not gone, of a cloud that makes that apart; a list that is not complete
+    /// is `Unknown`, and without the database it is `Absent`.
+    fn parts(&self, session: &Session, id: &str) -> impl Future<Output = Reading<Vec<Part>>> + Send {
+        let _ = (session, id);
+        async { Reading::NOT_LOOKED }
+    }
+
+    /// Makes a part of a database and yields its id. **Not idempotent and never retried inside.**
+    fn create_part(
+        &self,
+        session: &Session,
+        id: &str,
+        part: &NewPart,
+    ) -> impl Future<Output = Result<String, Fault>> + Send {
+        let _ = (id, part);
+        unsupported("make a part of a database", session)
     }
 
     /// Puts an existing database under the scope's key. Repeatable.

@@ -17,4 +17,6 @@ mod adapters {
     #[cfg(feature = "sandbox")]
     mod singlestore;
     mod singlestore_faults;
+    #[cfg(feature = "sandbox")]
+    mod singlestore_workspaces;
 }

@@ -48,7 +48,7 @@ macro_rules! tables {
 tables! {
     create uncertain recorded attributes adopted policy registration credentials tags gate deploy reattach add_region encryption
     multi_region atlas atlas_role atlas_addresses atlas_end atlas_clusters unprotected deletion teardown removal restore glance paused verdict unsupported faults
-    failed singlestore
+    failed singlestore singlestore_workspaces
 }
 
 #[test]
@@ -317,7 +317,7 @@ impl Shown {
 /// A status with its lists as maps, so that a part of it can be named.
 fn value(status: &impl serde::Serialize) -> Value {
     let mut value = serde_json::to_value(status).unwrap();
-    for (list, by) in [("conditions", "type"), ("regions", "name")] {
+    for (list, by) in [("conditions", "type"), ("regions", "name"), ("workspaces", "name")] {
         if let Some(all) = value[list].as_array() {
             value[list] = all.iter().map(|one| (one[by].as_str().unwrap().to_owned(), one.clone())).collect();
         }

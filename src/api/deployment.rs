@@ -254,7 +254,8 @@ pub struct SingleStoreDeployment {
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub project_id: Option<String>,
 
-    /// Workspaces to create in the group, at most 16. Default: none.
+    /// Workspaces to create in the group, at most 16, once the group is attested. One that is there under its name is
+    /// taken as it is; one that is taken out of this list stays. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 16))]

@@ -61,6 +61,13 @@ pub struct EncryptedClusterStatus {
     #[schemars(length(max = 64))]
     pub endpoints: Vec<Endpoint>,
 
+    /// The workspaces of a SingleStore workspace group that were made or found: those of the spec, and those that the spec
+    /// no longer names and that are still there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 128))]
+    pub workspaces: Vec<ClusterWorkspace>,
+
     /// What a human has to do in the normal course, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -177,7 +184,7 @@ pub struct GateCheck {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterCreation {
-    /// What is created: the Database, or one more Region of it.
+    /// What is created: the Database, one more Region of it, or a Workspace in it.
     pub kind: CreationKind,
 
     /// Name of the AWS region.
@@ -190,6 +197,29 @@ pub struct ClusterCreation {
     /// Random value that tells this attempt from others.
     #[schemars(length(max = 64))]
     pub nonce: String,
+
+    /// Name of the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub name: Option<String>,
+}
+
+/// A workspace that was made or found under its name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterWorkspace {
+    /// Its name.
+    #[schemars(length(max = 64))]
+    pub name: String,
+
+    /// The id that the cloud gave it.
+    #[schemars(length(max = 128))]
+    pub id: String,
+
+    /// Its state in the cloud's words; absent before one is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub state: Option<String>,
 }
 
 /// What is created.
@@ -199,6 +229,8 @@ pub enum CreationKind {
     Database,
     /// A further region of a database.
     Region,
+    /// A workspace in a workspace group.
+    Workspace,
 }
 
 /// Where a database is reached.

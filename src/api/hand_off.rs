@@ -1,10 +1,11 @@
 //! From what users write about a workspace group of SingleStore to what it means.
 
 use crate::domain::desired::DatabaseRequest;
+use crate::domain::part::NewPart;
 use crate::domain::portal::{Attested, BucketKeys, Copies, GroupRequest};
 
 use super::parse::{Invalid, at};
-use super::{Attestation, HandOffMode, SingleStoreDeployment};
+use super::{Attestation, HandOffMode, SingleStoreDeployment, Workspace};
 
 /// What is to be made.
 pub(super) fn request(spec: &SingleStoreDeployment) -> DatabaseRequest {
@@ -19,12 +20,16 @@ pub(super) fn request(spec: &SingleStoreDeployment) -> DatabaseRequest {
             firewall_ranges: spec.firewall_ranges.clone(),
             project: spec.project_id.clone(),
             keys: None,
-            inside: spec.workspaces.iter().map(|workspace| workspace.name.clone()).collect(),
+            parts: spec.workspaces.iter().map(part).collect(),
             copies: copies
                 .map(|copies| Copies { names: copies.database_names.clone(), automatic: copies.auto_replication }),
         }),
         cluster: None,
     }
+}
+
+fn part(spec: &Workspace) -> NewPart {
+    NewPart { name: spec.name.clone(), size: spec.size.clone() }
 }
 
 /// Whether a human makes the group. One that is bound is made, whoever did it; a mode says who sets up what is still to come.

@@ -18,6 +18,7 @@ use crate::domain::iam_role::{IamRole, NewRole};
 use crate::domain::id::{KeyArn, Owner, Region};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer, Rotation};
+use crate::domain::part::{NewPart, Part};
 use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleLink};
@@ -216,6 +217,14 @@ impl<P: Upstream> Upstream for ReadOnly<P> {
 
     async fn remove_role_link(&self, _: &Session, link: &str) -> Result<(), Fault> {
         refused("forget a role", link)
+    }
+
+    async fn parts(&self, session: &Session, id: &str) -> Reading<Vec<Part>> {
+        self.0.parts(session, id).await
+    }
+
+    async fn create_part(&self, _: &Session, id: &str, _: &NewPart) -> Result<String, Fault> {
+        refused("make a part of a database", id)
     }
 
     async fn encrypt_database(&self, _: &Session, id: &str) -> Result<(), Fault> {

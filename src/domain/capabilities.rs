@@ -127,6 +127,9 @@ pub struct Capabilities {
     pub through_role: bool,
     /// Whether a scope has one key, in one region, for its databases in every region.
     pub one_key: bool,
+    /// Whether what serves a database is made apart from it, by a call that is not idempotent.
+    #[serde(default)]
+    pub makes_parts: bool,
 }
 
 impl Capabilities {
@@ -149,6 +152,7 @@ impl Capabilities {
             portal: None,
             through_role: false,
             one_key: false,
+            makes_parts: false,
         }
     }
 
@@ -169,6 +173,7 @@ impl Capabilities {
                 portal: None,
                 through_role: false,
                 one_key: false,
+                makes_parts: false,
             },
             Cloud::Atlas => Self {
                 supported: true,
@@ -183,11 +188,14 @@ impl Capabilities {
                 portal: None,
                 through_role: true,
                 one_key: true,
+                makes_parts: false,
             },
             Cloud::SingleStore => Self {
                 supported: true,
                 adds_regions: true,
                 portal: Some(Portal::singlestore()),
+                // Workspaces of a workspace group (<https://docs.singlestore.com/cloud/reference/management-api/>).
+                makes_parts: true,
                 ..Self::unsupported(Proof::Attested)
             },
         }

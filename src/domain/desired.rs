@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::capabilities::{Capabilities, Scope};
 use super::id::{AccountId, KeyArn, Name, Owner, Region, tag};
+use super::memory::Memory;
 use super::moment::Moment;
+use super::part::NewPart;
 use super::policy::principal::account_of;
 use super::policy::{KeyAccount, Ownership};
 use super::portal::{Attested, GroupRequest};
@@ -377,6 +379,20 @@ pub struct Deployment {
     /// What a human saw of its encryption.
     #[serde(default)]
     pub attested: Option<Attested>,
+}
+
+impl Deployment {
+    /// What is to run inside the database, where the cloud makes that apart.
+    pub fn parts(&self) -> &[NewPart] {
+        let parts = self.request.group.as_ref().filter(|_| self.capabilities.makes_parts);
+        parts.map(|group| group.parts.as_slice()).unwrap_or_default()
+    }
+
+    /// Whether what runs inside the database matters: something is declared, was made, or may have been.
+    pub fn looks_at_parts(&self, memory: &Memory) -> bool {
+        let attempted = memory.deploying.as_ref().is_some_and(|intent| intent.part.is_some());
+        self.capabilities.makes_parts && (!self.parts().is_empty() || !memory.parts.is_empty() || attempted)
+    }
 }
 
 /// A database to be created.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{KeyArn, Region};
 use super::moment::Moment;
+use super::part::PartMemory;
 
 /// The version of what is remembered in status. A status of a later version is not touched.
 pub const MEMORY_VERSION: i32 = 1;
@@ -31,6 +32,9 @@ pub struct Memory {
     /// An attempt to deploy whose outcome is not known.
     #[serde(default)]
     pub deploying: Option<DeployIntent>,
+    /// What runs inside the database, by name.
+    #[serde(default)]
+    pub parts: BTreeMap<String, PartMemory>,
     /// The regions of keys, by `namespace/name`, that a cluster has said it uses.
     #[serde(default)]
     pub claims: BTreeMap<String, BTreeSet<Region>>,
@@ -134,13 +138,16 @@ pub struct KeyIntent {
     pub started_at: Moment,
 }
 
-/// A durable intent to deploy: to create the database, or to add a region to it.
+/// A durable intent to deploy: to create the database, to add a region to it, or to make a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DeployIntent {
     /// The region that is deployed to.
     pub region: Region,
     /// When the attempt began.
     pub started_at: Moment,
+    /// The name of the part of the database that is made; absent: it is the database, or its region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
 }
 
 /// What is looked at several times before anything rests on it.
@@ -153,10 +160,13 @@ pub enum Subject {
     Deployment(Region),
     /// From where the cloud uses a region's key.
     Sources(Region),
+    /// What runs inside the database under a name, or that nothing does.
+    Part(String),
 }
 
 const DEPLOYMENT: &str = "deployment in ";
 const SOURCES: &str = "addresses for ";
+const PART: &str = "part ";
 
 impl From<Subject> for String {
     fn from(subject: Subject) -> Self {
@@ -164,6 +174,7 @@ impl From<Subject> for String {
             Subject::Key(region) => region.to_string(),
             Subject::Deployment(region) => format!("{DEPLOYMENT}{region}"),
             Subject::Sources(region) => format!("{SOURCES}{region}"),
+            Subject::Part(name) => format!("{PART}{name}"),
         }
     }
 }
@@ -174,6 +185,9 @@ impl TryFrom<String> for Subject {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         if let Some(region) = text.strip_prefix(SOURCES) {
             return Ok(Self::Sources(region.parse()?));
+        }
+        if let Some(name) = text.strip_prefix(PART) {
+            return Ok(Self::Part(name.to_owned()));
         }
         Ok(match text.strip_prefix(DEPLOYMENT) {
             Some(region) => Self::Deployment(region.parse()?),

@@ -13,6 +13,7 @@ pub mod id;
 pub mod memory;
 pub mod moment;
 pub mod observed;
+pub mod part;
 pub mod policy;
 pub mod portal;
 pub mod reading;

@@ -8,6 +8,7 @@ use super::family::Family;
 use super::fault::Fault;
 use super::id::{KeyArn, Region};
 use super::moment::Moment;
+use super::part::Part;
 use super::portal::Replica;
 use super::reading::Reading;
 use super::role_link::RoleSeen;
@@ -293,6 +294,9 @@ pub struct DatabaseSeen {
     /// Its copy in a second region, where a second region is a copy.
     #[serde(default)]
     pub replica: Reading<Replica>,
+    /// Everything that runs inside the database of the id, where a cloud makes that apart.
+    #[serde(default)]
+    pub parts: Reading<Vec<Part>>,
 }
 
 impl DatabaseSeen {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::condition::Actor;
 use super::id::{KeyArn, Region};
 use super::observed::DatabaseState;
+use super::part::NewPart;
 
 /// A cloud of which a human does in a portal what no API does: copy the policy that it suggests, and read which key a
 /// database is under. These are the words of that cloud.
@@ -14,6 +15,8 @@ pub struct Portal {
     pub believed_after: u32,
     /// What the cloud calls a database of ours.
     pub database: String,
+    /// What the cloud calls a part of one.
+    pub part: String,
     /// The form with which one is made.
     pub form: String,
     /// The form with which a second region is set up.
@@ -39,6 +42,7 @@ impl Portal {
         Self {
             believed_after: 5,
             database: "workspace group".to_owned(),
+            part: "workspace".to_owned(),
             form: "the form for a new workspace group in SingleStore's portal".to_owned(),
             replication_form: "the form for replication of the workspace group in SingleStore's portal".to_owned(),
             proof: "the Security tab of the workspace group in SingleStore's portal".to_owned(),
@@ -84,9 +88,9 @@ pub struct GroupRequest {
     /// The keys of the region that is asked for; filled in by the decision, never by a spec.
     #[serde(default)]
     pub keys: Option<BucketKeys>,
-    /// What is to run inside, by name. This version makes none of it, and says so.
+    /// What is to run inside.
     #[serde(default)]
-    pub inside: Vec<String>,
+    pub parts: Vec<NewPart>,
     /// What a second region copies.
     #[serde(default)]
     pub copies: Option<Copies>,

@@ -139,6 +139,9 @@ impl Scene<'_> {
                 )?;
                 self.deployable(region, *not_after, before)
             }
+            Step::CreatePart { region, database, part, not_after } => {
+                self.may_create_part((region, database), part, *not_after, before)
+            }
             Step::EncryptDatabase { database, not_after, .. } => self.may_encrypt(database, *not_after),
             Step::Role(step) => self.role_step(step, before),
             Step::RemoveFinalizer => self.may_go(),
@@ -409,15 +412,12 @@ impl Scene<'_> {
 
     /// What has to be true of a region in this very pass before anything is deployed there.
     fn deployable(&self, region: &Region, not_after: Moment, before: &[Step]) -> Rule {
+        Self::alone(before)?;
         require(
             before.iter().any(|s| matches!(s, Step::RecordDeployIntent { intent } if intent.region == *region)),
             "something is deployed only after the intent was written down",
         )?;
-        let pending = self.memory.deploying.as_ref().filter(|intent| {
-            let database = self.observed.database.by_id.present();
-            !database.is_some_and(|d| d.regions.contains_key(intent.region.as_str()))
-        });
-        self.settled(pending.map(|intent| intent.started_at), self.pass.settings.deploy_settle)?;
+        self.settled(self.open_attempt().map(|intent| intent.started_at), self.pass.settings.deploy_settle)?;
         self.sound(region, not_after)
     }
 

@@ -21,7 +21,7 @@ use super::draft::{Draft, Said};
 use super::finding::Finding;
 use super::gate::Gate;
 use super::step::{DatabaseRef, Step};
-use super::{attested, hand_off, reattach, registration, reported, stray};
+use super::{attested, hand_off, parts, reattach, registration, reported, stray};
 
 const CONDITION: ConditionType = ConditionType::Deployed;
 
@@ -154,7 +154,7 @@ fn conflict(draft: &mut Draft<'_>, other: &Database, why: &str) {
 }
 
 /// Whether an attempt may still turn out to have succeeded.
-fn unsettled(draft: &mut Draft<'_>, intent: &DeployIntent, what: &str) -> bool {
+pub(super) fn unsettled(draft: &mut Draft<'_>, intent: &DeployIntent, what: &str) -> bool {
     let settle = draft.pass.settings.deploy_settle;
     let age = draft.now().since(intent.started_at);
     if age >= settle {
@@ -205,7 +205,7 @@ fn through(draft: &mut Draft<'_>, region: &Region, gates: &BTreeMap<Region, Gate
 }
 
 fn record_intent(draft: &mut Draft<'_>, region: &Region) {
-    let intent = DeployIntent { region: region.clone(), started_at: draft.now() };
+    let intent = DeployIntent { region: region.clone(), started_at: draft.now(), part: None };
     draft.step(Step::RecordDeployIntent { intent });
 }
 
@@ -266,6 +266,7 @@ fn existing(
     if reported::encrypt(draft, cluster, deployment, &database, gates) {
         return;
     }
+    let making = parts::plan(draft, cluster, deployment, linked, &database, gates);
     for region in draft.desired.regions() {
         match database.regions.get(region.as_str()) {
             Some(DatabaseState::Active) => {
@@ -300,7 +301,7 @@ fn existing(
                 // One at a time: only the first missing region is attempted, the others wait for it.
                 if deployment.by_hand {
                     hand_off::to_be_copied(draft, cluster, deployment, linked, region, gates);
-                } else {
+                } else if !making {
                     let request = hand_off::request(draft, cluster, linked, deployment, region);
                     add(draft, &request, &database, region, gates);
                 }
@@ -319,8 +320,8 @@ fn add(
     gates: &BTreeMap<Region, Gate>,
 ) {
     // Whichever region it is for: the spec may name another one first by now.
-    let unseen = draft.memory.deploying.clone().filter(|i| !database.regions.contains_key(i.region.as_str()));
-    if unseen.is_some_and(|intent| unsettled(draft, &intent, "addition of the region")) {
+    let unseen = parts::open_attempt(draft, database).map(|intent| (parts::what(draft, &intent), intent));
+    if unseen.is_some_and(|(what, intent)| unsettled(draft, &intent, &what)) {
         return;
     }
     let busy = [&database.state].into_iter().chain(database.regions.values()).find_map(|state| match state {
@@ -409,7 +410,7 @@ fn vanished(draft: &mut Draft<'_>, region: &Region, id: &str) {
     draft.stuck(CONDITION, Some(region), Reason::DatabaseGone, message, fix);
 }
 
-fn not_seen<T>(draft: &mut Draft<'_>, reading: &Reading<T>) {
+pub(super) fn not_seen<T>(draft: &mut Draft<'_>, reading: &Reading<T>) {
     match reading.fault() {
         Some(fault) => {
             let fault = fault.clone();

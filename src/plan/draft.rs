@@ -16,7 +16,9 @@ use crate::domain::reading::{Reading, Why};
 use super::explain::step_text;
 use super::finding::Finding;
 use super::step::{DatabaseRef, KeyRef, Step};
-use super::{DatabaseReport, NextLook, Pass, Plan, RegionReport, RemovalReport, second, sources, verdict};
+use super::{
+    DatabaseReport, NextLook, PartReport, Pass, Plan, RegionReport, RemovalReport, parts, second, sources, verdict,
+};
 
 /// A plan while it is being made.
 pub(super) struct Draft<'a> {
@@ -25,6 +27,7 @@ pub(super) struct Draft<'a> {
     pub(super) memory: &'a Memory,
     pub(super) pass: &'a Pass,
     pub(super) database: Option<DatabaseReport>,
+    pub(super) parts: Option<BTreeMap<String, PartReport>>,
     pub(super) deletion: Option<RemovalReport>,
     pub(super) human_steps: Vec<HumanStep>,
     steps: Vec<Step>,
@@ -60,6 +63,7 @@ impl<'a> Draft<'a> {
             memory,
             pass,
             database: None,
+            parts: None,
             deletion: None,
             human_steps: Vec::new(),
             steps: Vec::new(),
@@ -253,6 +257,11 @@ impl<'a> Draft<'a> {
         self.count(Subject::Sources(region.clone()), facts)
     }
 
+    /// The same for what runs inside the database under a name.
+    pub(super) fn look_at_part(&mut self, name: &str, facts: &impl Hash) -> u32 {
+        self.count(Subject::Part(name.to_owned()), facts)
+    }
+
     fn count(&mut self, subject: Subject, facts: &impl Hash) -> u32 {
         let fingerprint = fingerprint(facts);
         let at = self.observed.at;
@@ -311,6 +320,7 @@ impl<'a> Draft<'a> {
         }) && second::as_usual(self)
             && sources::as_usual(self)
             && self.database_as_remembered()
+            && parts::as_remembered(self)
     }
 
     fn database_as_remembered(&self) -> bool {
@@ -398,7 +408,7 @@ impl<'a> Draft<'a> {
     }
 
     fn into_plan(self, next_look: NextLook) -> Plan {
-        let Self { steps, findings, regions, looks, database, deletion, human_steps, .. } = self;
-        Plan { steps, findings, next_look, regions, looks, database, deletion, human_steps }
+        let Self { steps, findings, regions, looks, database, parts, deletion, human_steps, .. } = self;
+        Plan { steps, findings, next_look, regions, looks, database, parts, deletion, human_steps }
     }
 }

@@ -62,6 +62,9 @@ pub(super) fn in_scope(observed: &Observed, key: &DesiredKey) -> Rule {
 impl Entrusted<'_> {
     /// What has to be so of a deployment by API.
     fn step(&self, step: &Step) -> Rule {
+        if let Step::CreatePart { region, .. } = step {
+            return self.inside(region);
+        }
         let (Step::CreateDatabase { region, request, .. } | Step::AddRegion { region, request, .. }) = step else {
             return Ok(());
         };
@@ -133,13 +136,36 @@ impl Entrusted<'_> {
             let seen = self.observed.backup.regions.get(primary);
             policy_holds(key, primary, Some(region), seen).map_err(|_| EXTENDED)?;
         }
+        let proven = self.attested(cluster, linked)?;
+        require(proven, "a second region is set up only after a human saw the first one under its keys")
+    }
+
+    /// Whether a human saw the database under the very keys that this pass saw.
+    fn attested(&self, cluster: &DesiredCluster, linked: &LinkedKey) -> Result<bool, &'static str> {
+        let primary = &cluster.primary;
         let attested = cluster.deployment.as_ref().and_then(|deployment| deployment.attested.as_ref());
         let first = self.keys(cluster, linked, primary)?;
         let database = self.observed.database.by_id.present();
-        let proven = attested.zip(database).is_some_and(|(attested, database)| {
+        Ok(attested.zip(database).is_some_and(|(attested, database)| {
             attested.database == database.id && attested.keys == first && database.region == primary.as_str()
-        });
-        require(proven, "a second region is set up only after a human saw the first one under its keys")
+        }))
+    }
+
+    /// Something is made inside a database only after a human saw that under its keys, which are not younger than it.
+    fn inside(&self, region: &Region) -> Rule {
+        const RULE: &str = "nothing is made inside a database before a human saw it under its keys";
+        let Desired::Cluster(cluster) = self.desired else { return Err(RULE) };
+        let linked = cluster.key.present().filter(|linked| linked.key.capabilities.has_portal()).ok_or(RULE)?;
+        require(self.attested(cluster, linked)?, RULE)?;
+        let made = self.observed.database.by_id.present().and_then(|database| database.created_at);
+        let seen = [self.observed.regions.get(region), self.observed.backup.regions.get(region)];
+        let seen = seen.into_iter().flatten().flat_map(|seen| [&seen.by_arn, &seen.by_alias]);
+        let mut keys = seen.filter_map(|reading| reading.present()?.created_at);
+        let skew = self.pass.settings.clock_skew;
+        require(
+            made.is_none_or(|made| keys.all(|key| made + skew >= key)),
+            "nothing is made inside a database that is older than its keys",
+        )
     }
 }
 

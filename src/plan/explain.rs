@@ -63,6 +63,9 @@ pub fn step_text(step: &Step) -> String {
             format!("{region}: note on key {key} that database {database} is this object's")
         }
         Step::AddRegion { region, database, .. } => format!("{region}: add the region to database {database}"),
+        Step::CreatePart { region, database, part, .. } => {
+            format!("{region}: create {:?}, of size {}, in database {database}", part.name, part.size)
+        }
         Step::EncryptDatabase { region, database, .. } => format!("{region}: put database {database} under the key"),
         Step::Role(step) => step.text(),
         Step::CancelDeletion { region, key } => format!("{region}: take back the deletion of key {key}"),

@@ -161,20 +161,7 @@ pub(super) fn believed(
         draft.wait(spacing);
         return false;
     }
-    in_place(draft, cluster, &portal, database) && {
-        not_made(draft, deployment, &portal);
-        true
-    }
-}
-
-/// Says what of the spec this version leaves to the portal.
-fn not_made(draft: &mut Draft<'_>, deployment: &Deployment, portal: &Portal) {
-    let inside = deployment.request.group.as_ref().map(|group| group.inside.join(", ")).unwrap_or_default();
-    if !inside.is_empty() {
-        let message = format!("What is to run in the {} is not made by this version: {inside}.", portal.database);
-        let fix = format!("make it by hand, once {} is set.", portal.attest);
-        draft.remark(CONDITION, Reason::DeployedEverywhere, message, &fix);
-    }
+    in_place(draft, cluster, &portal, database)
 }
 
 /// Whether the database, and its copy, lie in the declared regions.

@@ -24,6 +24,8 @@ mod key;
 mod made_role;
 mod made_role_check;
 mod note_check;
+mod part_check;
+mod parts;
 mod policy;
 mod reattach;
 mod registration;
@@ -188,6 +190,9 @@ pub struct Plan {
     /// What status shows of the database.
     #[serde(default)]
     pub database: Option<DatabaseReport>,
+    /// What status shows of what runs inside the database, by name; absent: not looked at in this pass.
+    #[serde(default)]
+    pub parts: Option<BTreeMap<String, PartReport>>,
     /// What status shows of the object's deletion.
     #[serde(default)]
     pub deletion: Option<RemovalReport>,
@@ -312,6 +317,22 @@ pub struct DatabaseReport {
     /// Where clients connect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<String>,
+}
+
+/// What status shows of something that runs inside the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PartReport {
+    /// Its id.
+    pub id: String,
+    /// Its state; absent: none is believed yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Where clients connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Whether this pass saw it. If not, it is shown as it is remembered.
+    #[serde(default)]
+    pub seen: bool,
 }
 
 /// What a human should know after a plan was executed: the plan's findings, corrected by what failed.

@@ -47,6 +47,8 @@ pub enum Site {
     NoteDatabase,
     /// [`Step::AddRegion`].
     AddRegion,
+    /// [`Step::CreatePart`].
+    CreatePart,
     /// [`Step::MarkDeletion`].
     MarkDeletion,
     /// [`Step::EncryptDatabase`].
@@ -91,6 +93,7 @@ impl Site {
         Self::RecordDatabase,
         Self::NoteDatabase,
         Self::AddRegion,
+        Self::CreatePart,
         Self::MarkDeletion,
         Self::EncryptDatabase,
         Self::Role(RoleSite::RecordIntent),
@@ -135,6 +138,7 @@ impl Site {
             Self::RecordDatabase => "RecordDatabase",
             Self::NoteDatabase => "NoteDatabase",
             Self::AddRegion => "AddRegion",
+            Self::CreatePart => "CreatePart",
             Self::MarkDeletion => "MarkDeletion",
             Self::EncryptDatabase => "EncryptDatabase",
             Self::Role(site) => site.as_str(),

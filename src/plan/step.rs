@@ -11,6 +11,7 @@ use crate::domain::desired::{DatabaseRequest, NewKey};
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::memory::{DeployIntent, KeyIntent};
 use crate::domain::moment::Moment;
+use crate::domain::part::NewPart;
 
 pub use super::site::Site;
 
@@ -181,6 +182,17 @@ pub enum Step {
         /// After this moment the looks that it rests on are too old.
         not_after: Moment,
     },
+    /// Makes a part of the database.
+    CreatePart {
+        /// The primary region.
+        region: Region,
+        /// Of which database.
+        database: String,
+        /// What.
+        part: NewPart,
+        /// After this moment the looks that it rests on are too old.
+        not_after: Moment,
+    },
     /// Marks a key as one that the operator is about to schedule for deletion: a key that is pending takes no tags.
     MarkDeletion {
         /// Where.
@@ -268,6 +280,7 @@ impl Step {
             Self::RecordDatabase { .. } => Site::RecordDatabase,
             Self::NoteDatabase { .. } => Site::NoteDatabase,
             Self::AddRegion { .. } => Site::AddRegion,
+            Self::CreatePart { .. } => Site::CreatePart,
             Self::MarkDeletion { .. } => Site::MarkDeletion,
             Self::EncryptDatabase { .. } => Site::EncryptDatabase,
             Self::Role(step) => Site::Role(step.site()),
@@ -300,6 +313,7 @@ impl Step {
             | Self::RecordDatabase { region, .. }
             | Self::NoteDatabase { region, .. }
             | Self::AddRegion { region, .. }
+            | Self::CreatePart { region, .. }
             | Self::MarkDeletion { region, .. }
             | Self::EncryptDatabase { region, .. }
             | Self::ScheduleDeletion { region, .. }
@@ -334,6 +348,7 @@ impl Step {
             | Self::RecordDatabase { .. }
             | Self::NoteDatabase { .. }
             | Self::AddRegion { .. }
+            | Self::CreatePart { .. }
             | Self::EncryptDatabase { .. }
             | Self::RemoveRegion { .. }
             | Self::TerminateDatabase { .. } => Some(ConditionType::Deployed),
@@ -362,6 +377,7 @@ impl Step {
             | Self::CreateDatabase { .. }
             | Self::NoteDatabase { .. }
             | Self::AddRegion { .. }
+            | Self::CreatePart { .. }
             | Self::MarkDeletion { .. }
             | Self::EncryptDatabase { .. }
             | Self::ScheduleDeletion { .. }

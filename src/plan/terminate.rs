@@ -127,8 +127,11 @@ fn delete(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployme
     let mut blockers = mismatch(deployment, &database);
     blockers.extend(teardown::held_back(&cluster.object, observes(cluster)));
     if !teardown::confirmed(draft, &token, draft.memory.deletion.as_ref()) {
-        let message =
-            format!("Nobody has confirmed that database {id} ({:?}) may be deleted with its data.", database.name);
+        let message = format!(
+            "Nobody has confirmed that database {id} ({:?}) may be deleted with its data{}.",
+            database.name,
+            inside(draft)
+        );
         blockers.push(teardown::unconfirmed(draft, None, message, token.as_str()));
     }
     if !blockers.is_empty() {
@@ -136,9 +139,16 @@ fn delete(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployme
         return;
     }
     teardown::keep_shown(draft, Some(&token));
-    teardown::going(draft, &format!("Database {id} is being deleted with its data."));
+    teardown::going(draft, &format!("Database {id} is being deleted with its data{}.", inside(draft)));
     let not_after = draft.observed.at + draft.pass.settings.look_valid;
     draft.repeatable(Step::TerminateDatabase { database: id.to_owned(), not_after });
+}
+
+/// What goes with the database, whoever made it, where a cloud makes that apart.
+fn inside(draft: &Draft<'_>) -> String {
+    let parts = draft.observed.database.parts.present().into_iter().flatten();
+    let names: Vec<String> = parts.map(|part| format!("{:?} ({})", part.name, part.id)).collect();
+    if names.is_empty() { String::new() } else { format!(" and all that runs in it: {}", names.join(", ")) }
 }
 
 /// Whether the key's object says that nothing is written outside.

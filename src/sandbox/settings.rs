@@ -17,7 +17,7 @@ pub struct Settings {
     pub astra_list_lag_ms: i64,
     /// Each read of `SingleStore` likewise: a state is to be believed only once it was seen several times in a row.
     pub singlestore_read_lag_ms: i64,
-    /// A workspace group is missing from lists until it is this old; reading it by id works.
+    /// A workspace group, or a workspace, is missing from lists until it is this old; reading it by id works.
     pub singlestore_list_lag_ms: i64,
     /// `GetResources` shows the tags of this long ago.
     pub tag_index_lag_ms: i64,

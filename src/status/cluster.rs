@@ -1,11 +1,11 @@
 //! The status of an `EncryptedCluster`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::condition::{moment, time};
 use crate::api::{
-    ClusterCreation, ClusterRegionStatus, CreationKind, EncryptedClusterStatus, Endpoint, GateCheck, GateStatus,
-    KeyClaim,
+    ClusterCreation, ClusterRegionStatus, ClusterWorkspace, CreationKind, EncryptedClusterStatus, Endpoint, GateCheck,
+    GateStatus, KeyClaim,
 };
 use crate::domain::condition::ConditionType;
 use crate::domain::desired::{DesiredCluster, LinkedKey};
@@ -13,9 +13,10 @@ use crate::domain::fault::Applied;
 use crate::domain::id::Region;
 use crate::domain::memory::{DeployIntent, MEMORY_VERSION, Memory, RegionMemory};
 use crate::domain::moment::Moment;
+use crate::domain::part::PartMemory;
 use crate::execute::Outcome;
 use crate::plan::step::Step;
-use crate::plan::{Plan, RegionReport, RemovalReport, findings_after};
+use crate::plan::{PartReport, Plan, RegionReport, RemovalReport, findings_after};
 use crate::ports::Record;
 
 use super::key::unlooked;
@@ -44,12 +45,19 @@ pub fn remember(status: Option<&EncryptedClusterStatus>) -> Memory {
         claims: status.claims.iter().map(remember_claim).collect(),
         deletion: status.deletion.as_ref().and_then(|d| d.confirmation_token.clone()),
         database: status.upstream_id.clone(),
-        deploying: status
-            .creation
-            .as_ref()
-            .and_then(|c| Some(DeployIntent { region: c.region.parse().ok()?, started_at: moment(&c.started_at) })),
+        deploying: status.creation.as_ref().and_then(remember_creation),
+        parts: status.workspaces.iter().map(remember_part).collect(),
         ..Memory::default()
     }
+}
+
+fn remember_creation(creation: &ClusterCreation) -> Option<DeployIntent> {
+    let part = creation.name.clone().filter(|_| creation.kind == CreationKind::Workspace);
+    Some(DeployIntent { region: creation.region.parse().ok()?, started_at: moment(&creation.started_at), part })
+}
+
+fn remember_part(part: &ClusterWorkspace) -> (String, PartMemory) {
+    (part.name.clone(), PartMemory { id: part.id.clone(), state: part.state.clone() })
 }
 
 fn remember_claim(claim: &KeyClaim) -> (String, BTreeSet<Region>) {
@@ -83,12 +91,17 @@ pub fn put(status: &mut EncryptedClusterStatus, record: &Record) {
     status.memory_version = MEMORY_VERSION;
     match record {
         Record::DeployIntent(intent) => {
-            let kind = if status.upstream_id.is_none() { CreationKind::Database } else { CreationKind::Region };
+            let kind = match (&intent.part, &status.upstream_id) {
+                (Some(_), _) => CreationKind::Workspace,
+                (None, None) => CreationKind::Database,
+                (None, Some(_)) => CreationKind::Region,
+            };
             status.creation = Some(ClusterCreation {
                 kind,
                 region: intent.region.to_string(),
                 started_at: time(intent.started_at),
                 nonce: String::new(),
+                name: intent.part.clone(),
             });
         }
         Record::Database(id) => {
@@ -107,7 +120,9 @@ pub fn put(status: &mut EncryptedClusterStatus, record: &Record) {
 pub fn holds(status: &EncryptedClusterStatus, record: &Record) -> bool {
     match record {
         Record::DeployIntent(intent) => status.creation.as_ref().is_some_and(|c| {
-            c.region == intent.region.as_str() && moment(&c.started_at).since(intent.started_at).0.abs() < 1000
+            c.region == intent.region.as_str()
+                && c.name == intent.part
+                && moment(&c.started_at).since(intent.started_at).0.abs() < 1000
         }),
         Record::Database(id) => status.upstream_id.as_ref() == Some(id),
         Record::KeyIntent(..)
@@ -196,6 +211,9 @@ pub fn render(
             status.endpoints = report.endpoints.iter().map(address).collect();
         }
     }
+    if let Some(parts) = &plan.parts {
+        inside(&mut status, parts, outcome, &desired.primary);
+    }
     status.human_steps = human_steps(plan);
     settle(&mut status, plan, outcome);
     status
@@ -246,9 +264,40 @@ fn entry<'s>(status: &'s mut EncryptedClusterStatus, region: &Region) -> &'s mut
     &mut status.regions[at]
 }
 
+/// What runs inside the database: as the pass saw it, and what it made.
+fn inside(
+    status: &mut EncryptedClusterStatus,
+    parts: &BTreeMap<String, PartReport>,
+    outcome: &Outcome,
+    primary: &Region,
+) {
+    let mut all: BTreeMap<&String, (String, Option<String>)> =
+        parts.iter().map(|(name, part)| (name, (part.id.clone(), part.state.clone()))).collect();
+    for (name, id) in &outcome.parts {
+        all.entry(name).or_insert_with(|| (id.clone(), None));
+    }
+    let shown = all.into_iter().map(|(name, (id, state))| ClusterWorkspace { name: name.clone(), id, state });
+    status.workspaces = shown.collect();
+    let endpoint = |(name, part): (&String, &PartReport)| {
+        let address = part.endpoint.clone()?;
+        Some(Endpoint { name: Some(name.clone()), region: Some(primary.to_string()), address })
+    };
+    status.endpoints = parts.iter().filter_map(endpoint).collect();
+}
+
 /// Forgets an attempt whose outcome is known by now.
 fn settle(status: &mut EncryptedClusterStatus, plan: &Plan, outcome: &Outcome) {
     let Some(creation) = &status.creation else { return };
+    if let Some(name) = creation.name.as_ref().filter(|_| creation.kind == CreationKind::Workspace) {
+        let refused = outcome.failed.iter().any(|(step, fault)| {
+            matches!(step, Step::CreatePart { part, .. } if part.name == *name) && fault.applied == Applied::No
+        });
+        let seen = plan.parts.as_ref().and_then(|parts| parts.get(name)).is_some_and(|part| part.seen);
+        if refused || seen {
+            status.creation = None;
+        }
+        return;
+    }
     let refused = outcome.failed.iter().any(|(step, fault)| {
         matches!(step, Step::CreateDatabase { .. } | Step::AddRegion { .. })
             && step.region().is_some_and(|r| r.as_str() == creation.region)

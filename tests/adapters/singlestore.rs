@@ -28,7 +28,7 @@ use super::aws::NOW;
 const FIRST: &str = "us-east-1";
 const SECOND: &str = "us-west-2";
 
-fn session(key: &str) -> Session {
+pub(super) fn session(key: &str) -> Session {
     let scope = Scope {
         cloud: Cloud::SingleStore,
         id: ORG.to_owned(),
@@ -43,7 +43,7 @@ fn region(name: &str) -> Region {
     name.parse().unwrap()
 }
 
-async fn start() -> (Running, SingleStore) {
+pub(super) async fn start() -> (Running, SingleStore) {
     let running = serve(cmk_operator::sandbox::http::Options::default()).await.unwrap();
     running.shared.set_speed(0.0);
     let options = Options {
@@ -76,7 +76,7 @@ fn suggested(world: &mut World, region: &str) -> Value {
     world.singlestore_portal(&form).unwrap()["key"].clone()
 }
 
-fn group(name: &str, keys: Keys) -> NewGroup {
+pub(super) fn group(name: &str, keys: Keys) -> NewGroup {
     NewGroup {
         name: name.to_owned(),
         region: region(FIRST),

@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 use super::aws::NOW;
 use super::server::{Answer, Server, nobody};
 
-const KEY: &str = "api-key-0123456789";
-const ID: &str = "7d6b3a5a-0000-4000-8000-d454af4c785b";
+pub(super) const KEY: &str = "api-key-0123456789";
+pub(super) const ID: &str = "7d6b3a5a-0000-4000-8000-d454af4c785b";
 const ARN: &str = "arn:aws:kms:us-east-1:111111111111:key/11111111-2222-4333-8444-555555555555";
 
-fn session() -> Session {
+pub(super) fn session() -> Session {
     let scope = Scope {
         cloud: Cloud::SingleStore,
         id: "org-1".to_owned(),
@@ -31,7 +31,7 @@ fn session() -> Session {
     Session { scope, credentials: Credentials(BTreeMap::from([("apiKey".to_owned(), format!("{KEY}\n"))])) }
 }
 
-fn cloud(url: &str) -> SingleStore {
+pub(super) fn cloud(url: &str) -> SingleStore {
     let options = Options { singlestore_endpoint: format!("{url}/"), ..Options::default() };
     SingleStore::new(&options, Arc::new(ManualClock::new(NOW)), Arc::new(Unwatched)).unwrap()
 }
@@ -47,7 +47,7 @@ fn group() -> NewGroup {
     }
 }
 
-async fn answering(status: u16, body: Value) -> Server {
+pub(super) async fn answering(status: u16, body: Value) -> Server {
     Server::start(move |_| Answer::json(status, &body)).await
 }
 

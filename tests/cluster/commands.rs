@@ -42,9 +42,13 @@ pub async fn why(scene: &Scene, arguments: &[&str]) -> (i32, String) {
 
 /// What the operator would do next for these manifests.
 async fn live(scene: &Scene, manifests: &[Value], more: &[&str]) -> (i32, String) {
-    let usual = ["plan", "--live", "--installation", "test", "--watch-namespaces", &scene.namespace];
-    let astra = ["--astra-endpoint", &scene.astra, "-f", "-"];
-    ask(scene, &[&usual[..], &astra[..], more].concat(), &yaml(manifests)).await
+    live_with(scene, manifests, &[&["--astra-endpoint", &scene.astra], more].concat()).await
+}
+
+/// The same of clouds whose endpoints are given.
+pub async fn live_with(scene: &Scene, manifests: &[Value], more: &[&str]) -> (i32, String) {
+    let usual = ["plan", "--live", "--installation", "test", "--watch-namespaces", &scene.namespace, "-f", "-"];
+    ask(scene, &[&usual[..], more].concat(), &yaml(manifests)).await
 }
 
 /// JSON is YAML.
@@ -52,7 +56,7 @@ fn yaml(manifests: &[Value]) -> String {
     manifests.iter().map(|manifest| format!("---\n{manifest}\n")).collect()
 }
 
-fn says(text: &str, all: &[&str]) {
+pub fn says(text: &str, all: &[&str]) {
     for words in all {
         assert!(text.contains(words), "{words:?} is not said:\n{text}");
     }

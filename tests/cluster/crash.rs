@@ -16,13 +16,15 @@ use crate::support::scene::{Scene, find};
 const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 
 /// Sites that are visited here and elsewhere too.
-const ALSO: [Site; 6] = [
+const ALSO: [Site; 8] = [
     Site::RemoveFinalizer,
     Site::WriteStatus,
     Site::RecordRegistrationIntent,
     Site::RecordDeployIntent,
     Site::CreateDatabase,
     Site::RecordDatabase,
+    Site::NoteDatabase,
+    Site::AddRegion,
 ];
 
 /// Plays at once in this process: they mostly wait, but share one API server and two cores.
@@ -285,6 +287,7 @@ async fn a_crash_before_or_after_any_effect_leads_to_the_same_end() {
         &super::atlas_crash::ADOPTION,
         &super::atlas_role::SITES,
         &super::atlas_end::SITES,
+        &super::singlestore_crash::SITES,
     ]
     .concat();
     let reached = |site: &&Site| !elsewhere.contains(site) || ALSO.contains(site);

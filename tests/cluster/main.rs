@@ -50,6 +50,7 @@ mod singlestore;
 mod singlestore_api;
 mod singlestore_crash;
 mod singlestore_examples;
+mod singlestore_workspaces;
 mod skew;
 mod slots;
 mod spec_changes;

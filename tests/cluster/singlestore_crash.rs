@@ -1,5 +1,5 @@
 //! SingleStore by API, with the process killed around every effect that is its own, and with replies lost, late or refused:
-//! one group and one set-up of replication, each under its keys, whatever happens.
+//! one group, one set-up of replication and one workspace, under their keys, whatever happens.
 
 use std::time::Duration;
 
@@ -14,6 +14,18 @@ use crate::support::scene::{Scene, find};
 
 const FIRST: &str = "us-east-1";
 const SECOND: &str = "us-west-2";
+const WORKSPACE: &str = "reports";
+
+/// The effects that are visited here.
+pub const SITES: [Site; 7] = [
+    Site::RecordDeployIntent,
+    Site::CreateDatabase,
+    Site::RecordDatabase,
+    Site::NoteDatabase,
+    Site::AddRegion,
+    Site::CreatePart,
+    Site::WriteStatus,
+];
 
 /// What the sandbox's portal suggests to append to the first region's key.
 const APPENDED: &str = r#"{"Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::910000000002:role/singlestore-cmek"},"Action":["kms:DescribeKey","kms:Decrypt"],"Resource":"*"}]}"#;
@@ -45,6 +57,7 @@ async fn life(play: &mut Play) -> Result<(), String> {
     let api = |more: &Value| {
         let mut deployment = json!({
             "mode": "Api", "acceptUnverifiedEncryption": true, "replication": { "autoReplication": true },
+            "workspaces": [{ "name": WORKSPACE }],
         });
         for (field, value) in more.as_object().unwrap() {
             deployment[field] = value.clone();
@@ -86,21 +99,24 @@ async fn life(play: &mut Play) -> Result<(), String> {
         && groups[0]["encrypted_with"] == under(&data)
         && groups[0]["replication"]["encrypted_with"] == under(&copy)
         && groups[0]["replication"]["failed"].is_null();
-    let keys = play.scene.state().await["keys"].as_object().unwrap().len();
-    if right && keys == 2 { Ok(()) } else { Err(format!("{keys} keys, and {groups:#?}")) }
+    let state = play.scene.state().await;
+    let keys = state["keys"].as_object().unwrap().len();
+    let inside = state["singlestore"][ORG]["workspaces"].as_array().unwrap();
+    let shown = play.scene.get("EncryptedCluster", "db").await;
+    let one = inside.len() == 1
+        && (&inside[0]["name"], &inside[0]["group"]) == (&json!(WORKSPACE), &json!(group))
+        && shown["status"]["workspaces"] == json!([{ "name": WORKSPACE, "id": inside[0]["id"], "state": "Active" }])
+        && shown["status"]["creation"].is_null();
+    if right && one && keys == 2 {
+        Ok(())
+    } else {
+        Err(format!("{keys} keys, and {groups:#?}, in which {inside:#?}; {}", shown["status"]))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_around_every_effect_of_its_own() {
-    let sites = [
-        Site::RecordDeployIntent,
-        Site::CreateDatabase,
-        Site::RecordDatabase,
-        Site::NoteDatabase,
-        Site::AddRegion,
-        Site::WriteStatus,
-    ];
-    let switches: Vec<String> = sites
+    let switches: Vec<String> = SITES
         .into_iter()
         .flat_map(|site| ["before", "after"].map(|moment| format!("{}:{moment}", site.as_str())))
         .collect();
@@ -117,7 +133,8 @@ async fn killed_around_every_effect_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_that_are_lost_late_or_refused() {
     let mut entries = Vec::new();
-    for operation in ["singlestore:CreateWorkspaceGroup", "singlestore:SetUpReplication"] {
+    for operation in ["singlestore:CreateWorkspaceGroup", "singlestore:SetUpReplication", "singlestore:CreateWorkspace"]
+    {
         for (name, fault) in faults() {
             entries.push((operation, name, fault));
         }

@@ -30,6 +30,9 @@ async fn the_simplest_one() {
     let (scene, prefix) = started("s2simple", &["orders"]).await;
     let own = |name: &str| format!("{prefix}-{name}");
     handed_over(&scene, objects("singlestore/simplest.yaml", own), &own("orders"), "orders").await;
+    let shown = scene.get_in(&own("orders"), "EncryptedCluster", "orders").await;
+    let made = &shown["status"]["workspaces"];
+    assert_eq!((&made[0]["name"], &made[0]["state"]), (&json!("reports"), &json!("Active")), "{shown:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,6 +150,8 @@ pub fn effect(site: Site, cloud: Cloud) -> Effect {
         (Site::TerminateDatabase, Astra) => "astra:TerminateDatabase",
         (Site::TerminateDatabase, Atlas) => "atlas:DeleteCluster",
         (Site::TerminateDatabase, SingleStore) => "singlestore:TerminateWorkspaceGroup",
+        (Site::CreatePart, Astra | Atlas) => return Effect::None,
+        (Site::CreatePart, SingleStore) => "singlestore:CreateWorkspace",
         (Site::Role(_), Astra | SingleStore) => return Effect::None,
         (Site::Role(site), Atlas) => match site {
             RoleSite::RecordIntent | RoleSite::Record => return Effect::Kubernetes,

@@ -28,7 +28,10 @@ pub(crate) fn step(step: &Step) -> String {
         Step::Tag { region, key, tags } => format!("{} {}", arn(region, key), self::tags(tags)),
         Step::RecordRegistrationIntent { started_at, .. } => format!("at {}", moment(*started_at)),
         Step::Register { region, key, not_after } => format!("{} until {}", arn(region, key), moment(*not_after)),
-        Step::RecordDeployIntent { intent } => format!("at {}", moment(intent.started_at)),
+        Step::RecordDeployIntent { intent } => {
+            let part = intent.part.as_ref().map(|name| format!("for {name} ")).unwrap_or_default();
+            format!("{part}at {}", moment(intent.started_at))
+        }
         Step::CreateDatabase { request, not_after, .. } => {
             format!("{} until {}", database(request), moment(*not_after))
         }
@@ -37,6 +40,9 @@ pub(crate) fn step(step: &Step) -> String {
         Step::NoteDatabase { region, key, tag, database } => format!("{database} on {} as {tag}", arn(region, key)),
         Step::AddRegion { database: id, request, not_after, .. } => {
             format!("to {id} {} until {}", database(request), moment(*not_after))
+        }
+        Step::CreatePart { database, part, not_after, .. } => {
+            format!("{} {} in {database} until {}", part.name, part.size, moment(*not_after))
         }
         Step::EncryptDatabase { database, not_after, .. } => format!("{database} until {}", moment(*not_after)),
         Step::Role(step) => role_step(step),

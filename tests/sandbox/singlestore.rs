@@ -282,4 +282,11 @@ fn a_group_is_missing_from_lists_while_it_is_young() {
     assert_eq!(state(&mut world, &id), "ACTIVE");
     world.advance(1);
     assert_eq!(cloud(&mut world).groups(false).unwrap().len(), 1);
+    // And so is a workspace.
+    let inside = cloud(&mut world).create_workspace(&workspace("w", &id)).unwrap();
+    world.advance(3999);
+    assert!(cloud(&mut world).workspaces(&id, false).unwrap().is_empty());
+    assert_eq!(cloud(&mut world).workspace(&inside).unwrap().state, "ACTIVE");
+    world.advance(1);
+    assert_eq!(cloud(&mut world).workspaces(&id, false).unwrap().len(), 1);
 }

@@ -10,6 +10,7 @@ mod http;
 pub mod singlestore;
 mod singlestore_port;
 mod singlestore_wire;
+mod singlestore_workspaces;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::domain::desired::DatabaseRequest;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::id::{KeyArn, Region};
 use crate::domain::observed::{Database, RegionOffer};
+use crate::domain::part::{NewPart, Part};
 use crate::domain::portal::Replica;
 use crate::domain::reading::{Reading, Why};
 use crate::domain::role_link::{RegistrationSeen, RoleLink};
@@ -260,6 +262,20 @@ impl Upstream for Clouds {
             One::Astra(cloud) => cloud.terminate_database(session, id).await,
             One::Atlas(cloud) => cloud.terminate_database(session, id).await,
             One::SingleStore(cloud) => cloud.delete_group(session, id, true).await,
+        }
+    }
+
+    async fn parts(&self, session: &Session, id: &str) -> Reading<Vec<Part>> {
+        match self.of(session) {
+            One::Astra(_) | One::Atlas(_) => Reading::NOT_LOOKED,
+            One::SingleStore(cloud) => cloud.parts(session, id).await.into(),
+        }
+    }
+
+    async fn create_part(&self, session: &Session, id: &str, part: &NewPart) -> Result<String, Fault> {
+        match self.of(session) {
+            One::Astra(_) | One::Atlas(_) => Err(no_such_call(session, "make a part of a database")),
+            One::SingleStore(cloud) => cloud.create_workspace(session, id, part).await,
         }
     }
 

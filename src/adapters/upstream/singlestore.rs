@@ -313,7 +313,12 @@ impl SingleStore {
     }
 
     /// A request, with a page in place of a good answer made a refusal.
-    async fn send(&self, session: &Session, secrets: &Credentials, request: Request<'_>) -> Result<Reply, Refusal> {
+    pub(super) async fn send(
+        &self,
+        session: &Session,
+        secrets: &Credentials,
+        request: Request<'_>,
+    ) -> Result<Reply, Refusal> {
         let key = api_key(session).map_err(|fault| Refusal { status: None, fault })?;
         let (operation, target) = (request.operation, request.target.to_owned());
         let reply = self.http.send(key, secrets, request).await?;
@@ -327,7 +332,7 @@ impl SingleStore {
     }
 
     /// A read, of which 404 is a good answer: none.
-    async fn get<T: DeserializeOwned>(
+    pub(super) async fn get<T: DeserializeOwned>(
         &self,
         session: &Session,
         operation: &'static str,
@@ -360,7 +365,7 @@ fn add_keys(body: &mut Value, keys: &Keys) {
 }
 
 /// A refused creation, by its words where the status says less than they do.
-fn of_creation(fault: Fault) -> Fault {
+pub(super) fn of_creation(fault: Fault) -> Fault {
     let message = fault.message.to_ascii_lowercase();
     if !message.starts_with("http 5") {
         return fault;

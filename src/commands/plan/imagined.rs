@@ -3,12 +3,13 @@
 //! It stands behind the same ports as the real clouds, so that the real look, decision and execution run on it. What only a
 //! cloud can say is a stand-in here, which [`Imagined::in_words`] replaces.
 
+mod parts;
 mod replicas;
+mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::clock::Clock;
 use crate::domain::capabilities::Scope;
 use crate::domain::desired::{DatabaseRequest, NewKey};
 use crate::domain::family::Family;
@@ -18,11 +19,12 @@ use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{
     Caller, Candidate, Database, DatabaseState, Encryption, KeyFacts, KeyState, RegionOffer, Rotation,
 };
+use crate::domain::part::{NewPart, Part};
 use crate::domain::portal::Replica;
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleLink, Through};
 use crate::domain::source::SourcesSeen;
-use crate::ports::{Authority, Fault, FaultClass, KeyService, Place, Session, Upstream};
+use crate::ports::{Fault, FaultClass, KeyService, Place, Session, Upstream};
 
 /// 2000-01-01: a plan shows no times.
 const BEGINNING: Moment = Moment(946_684_800_000);
@@ -46,6 +48,8 @@ struct Inner {
     links: BTreeMap<Scope, (Vec<RoleLink>, Option<RegistrationSeen>)>,
     /// By id, each with the organization or project that it is in.
     databases: BTreeMap<String, (String, Database)>,
+    /// What runs inside them, by their ids.
+    parts: BTreeMap<String, Vec<Part>>,
     /// What stands for something that only a cloud knows, and how that is said.
     stand_ins: BTreeMap<String, String>,
 }
@@ -69,6 +73,7 @@ impl Imagined {
             roles: BTreeMap::new(),
             links: BTreeMap::new(),
             databases: BTreeMap::new(),
+            parts: BTreeMap::new(),
             stand_ins: BTreeMap::new(),
         }))
     }
@@ -437,6 +442,14 @@ impl Upstream for Imagined {
         self.with_database(id, "delete a database", |database| database.state = DatabaseState::Terminated)
     }
 
+    async fn parts(&self, _: &Session, id: &str) -> Reading<Vec<Part>> {
+        self.lock().parts_of(id)
+    }
+
+    async fn create_part(&self, session: &Session, id: &str, part: &NewPart) -> Result<String, Fault> {
+        self.lock().add_part(session, id, part)
+    }
+
     async fn registration_by_role(&self, session: &Session) -> Reading<RegistrationSeen> {
         let registered = self.lock().links.get(&session.scope).and_then(|(_, registered)| registered.clone());
         registered.map_or(Reading::Absent, Reading::Present)
@@ -479,21 +492,5 @@ impl Upstream for Imagined {
 
     async fn encrypt_database(&self, _: &Session, id: &str) -> Result<(), Fault> {
         self.with_database(id, "encrypt a database", |database| database.encryption = Some(Encryption::On))
-    }
-}
-
-impl Clock for Imagined {
-    fn now(&self) -> Moment {
-        self.lock().now
-    }
-
-    fn monotonic_ms(&self) -> i64 {
-        self.lock().now.0
-    }
-}
-
-impl Authority for Imagined {
-    fn may_act(&self) -> bool {
-        true
     }
 }

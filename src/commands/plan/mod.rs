@@ -238,6 +238,15 @@ fn details(step: &Step, plan: &Plan, desired: &Desired, settings: &Settings) -> 
             let asked = request.group.as_ref().map(|_| requested(request));
             asked.into_iter().chain([format!("through the region's open gate: {looks}")]).collect()
         }
+        Step::CreatePart { .. } => {
+            let portal = desired.key().and_then(|key| key.capabilities.portal.as_ref());
+            let times = portal.map_or(settings.gate_looks, |portal| portal.believed_after);
+            vec![
+                "after somebody attested what the cloud's portal shows of the database".to_owned(),
+                format!("once the cloud has shown none of the name {times} times in a row"),
+                format!("through the region's open gate: {looks}"),
+            ]
+        }
         _ => Vec::new(),
     }
 }

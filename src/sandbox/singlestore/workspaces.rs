@@ -138,7 +138,9 @@ impl SingleStore<'_> {
             }
             let state = world.helios(org, at_ms)?;
             state.group(group)?;
-            let inside = state.workspaces.iter().filter(|w| w.group == group);
+            let lag_ms = world.settings.singlestore_list_lag_ms;
+            let old_enough = |w: &StoredWorkspace| w.created_at_ms + lag_ms <= world.now_ms;
+            let inside = state.workspaces.iter().filter(|w| w.group == group && old_enough(w));
             let shown = inside.map(|w| world.shown_workspace(state, w, at_ms));
             Ok(shown.filter(|w| include_terminated || w.state != "TERMINATED").collect())
         })
