@@ -19,7 +19,7 @@ const REGIONS: [&str; 2] = ["us-east-1", "us-west-2"];
 const ALIAS: &str = "alias/cmk-operator/test/team/key";
 
 /// Two keys over two regions, the one for backups a multi-Region one, with the policies that the portal suggests, and a
-/// group made under both by API; a human attests it, and replication to the second region is set up; everything of the first
+/// group made under both by API; a human attests it, a workspace is made and replication to the second region is set up; everything of the first
 /// key that can be put back is damaged; the group is deleted; the keys' objects are, and the keys stay.
 pub(crate) struct SingleStore;
 
@@ -146,7 +146,7 @@ fn cluster(attested: &Value) -> EncryptedCluster {
     let regions = REGIONS.map(|name| json!({ "name": name }));
     let mut group = json!({
         "name": "orders", "mode": "Api", "acceptUnverifiedEncryption": true, "firewallRanges": ["10.0.0.0/8"],
-        "replication": { "autoReplication": true },
+        "replication": { "autoReplication": true }, "workspaces": [{ "name": "reports", "size": "S-00" }],
     });
     if !attested.is_null() {
         group["attested"] = attested.clone();
