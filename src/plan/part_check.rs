@@ -15,17 +15,14 @@ impl Scene<'_> {
     /// The attempt to deploy of which neither a record nor this pass's look shows that it succeeded.
     pub(super) fn open_attempt(&self) -> Option<&DeployIntent> {
         let seen = &self.observed.database;
-        let second = match self.desired {
-            Desired::Cluster(cluster) => cluster.secondaries().next(),
-            Desired::Key(_) => None,
-        };
+        let second = if let Desired::Cluster(cluster) = self.desired { cluster.secondaries().next() } else { None };
         let listed = |name: &String| seen.parts.present().is_some_and(|all| all.iter().any(|part| part.name == *name));
-        self.memory.deploying.as_ref().filter(|intent| match &intent.part {
-            Some(name) => !self.memory.parts.contains_key(name) && !listed(name),
-            None => {
-                let shown = seen.by_id.present().map(|database| seen.with_copy(database, second));
-                !shown.is_some_and(|database| database.regions.contains_key(intent.region.as_str()))
+        self.memory.deploying.as_ref().filter(|intent| {
+            if let Some(name) = &intent.part {
+                return !self.memory.parts.contains_key(name) && !listed(name);
             }
+            let shown = seen.by_id.present().map(|database| seen.with_copy(database, second));
+            !shown.is_some_and(|database| database.regions.contains_key(intent.region.as_str()))
         })
     }
 

@@ -199,8 +199,10 @@ fn there(
             draft.poll();
         }
         PartState::Resting(words) => {
-            let message = format!("{the} is {words}, so it serves nobody.");
-            draft.stuck(CONDITION, primary, Reason::AwaitingAction, message, "resume it in the cloud's portal.");
+            // Whoever rests one, or has it rest by itself when nobody asks, means it: nothing is amiss.
+            let message =
+                format!("{the} is {words}: it serves nobody until it is resumed, which the operator never does.");
+            draft.remark(CONDITION, Reason::DeployedEverywhere, message, "");
         }
         PartState::Failed(words) => {
             let message = format!("{the} ({}) is {words}.", found.id);
@@ -268,9 +270,9 @@ fn undeclared(
         if shown.contains_key(&name) || deployment.parts().iter().any(|part| part.name == name) {
             continue;
         }
-        let named: Vec<&Part> = seen.iter().filter(|part| part.name == name).collect();
-        let looks = draft.look_at_part(&name, &named);
-        if let Some(found) = named.first() {
+        let all: Vec<&Part> = seen.iter().filter(|part| part.name == name).collect();
+        let looks = draft.look_at_part(&name, &all);
+        if let Some(found) = all.first() {
             let message =
                 format!("{} ({}) is not in the spec any more; it stays as it is.", words.the(&name), found.id);
             let fix = "end it in the cloud's portal, if nobody needs it.";

@@ -154,12 +154,11 @@ pub(super) fn decide(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, s
     if !key.restricts_sources() {
         return Decision::default();
     }
-    let looks = match facts(draft, key) {
-        Some(facts) => draft.look_at_sources(region, &facts),
-        None => {
-            draft.keep(Subject::Sources(region.clone()));
-            0
-        }
+    let looks = if let Some(facts) = facts(draft, key) {
+        draft.look_at_sources(region, &facts)
+    } else {
+        draft.keep(Subject::Sources(region.clone()));
+        0
     };
     let seen_often = looks >= draft.pass.settings.gate_looks;
     let current = current(key, region, seen);

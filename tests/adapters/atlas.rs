@@ -432,7 +432,7 @@ async fn the_addresses_are_those_of_the_control_plane_and_of_every_cluster_and_w
         let SourcesSeen { control: plane, databases } = cloud.sources(&session).await;
         assert_eq!(if of_control { fault(&plane) } else { fault(&databases) }.class, FaultClass::Transient);
         assert!(if of_control { databases == there } else { plane == control }, "{operation}");
-        scene.running.shared.with(|world| world.clear_faults());
+        scene.running.shared.with(cmk_operator::sandbox::World::clear_faults);
     }
 
     // What is no address makes the whole answer worthless.

@@ -128,14 +128,21 @@ async fn they_are_made_once_after_the_attestation_and_followed() {
     assert!(endpoints.len() == 3 && endpoints.iter().all(|e| e["region"] == REGION), "{endpoints:#?}");
     assert_eq!(shown["status"]["creation"], Value::Null);
 
-    // One that somebody suspends serves nobody.
+    // One that somebody suspends is said to be so.
     let reports = id_of("reports").as_str().unwrap().to_owned();
     by_hand(&scene, Method::POST, &format!("/v1/workspaces/{reports}/suspend"), &json!({})).await;
     now(&scene, "suspended").await;
-    said(&scene, "Deployed", "AwaitingAction", &["\"reports\" is SUSPENDED"]).await;
+    let shown = said(&scene, "Deployed", "DeployedEverywhere", &["\"reports\" is SUSPENDED"]).await;
+    assert_eq!(find(&shown, "Ready").unwrap()["status"], "True", "{shown:#}");
     by_hand(&scene, Method::POST, &format!("/v1/workspaces/{reports}/resume"), &json!({})).await;
     now(&scene, "resumed").await;
-    scene.ready("EncryptedCluster", "db").await;
+    scene
+        .until("it is shown as active again", || async {
+            let status = scene.get("EncryptedCluster", "db").await["status"].clone();
+            let all = status["workspaces"].as_array().unwrap();
+            if all.iter().all(|w| w["state"] == "Active") { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
 
     // One that the spec no longer names stays.
     scene.apply(&wanted(&["adhoc", "reports"], Some(&truth))).await.unwrap();
@@ -299,7 +306,7 @@ async fn a_live_plan_tells_of_the_portal_of_the_attestation_and_of_workspaces() 
     assert_eq!(code, 2, "{text}");
     says(&text, &["No workspace is made before it is known that workspace group", "\"reports\""]);
     // Attested, it would be looked at five times before a workspace is made: one look shows no further than the next pass.
-    let (code, text) = live_with(&scene, &[wanted.clone()], &clouds).await;
+    let (code, text) = live_with(&scene, std::slice::from_ref(&wanted), &clouds).await;
     assert_eq!(code, 2, "{text}");
     says(&text, &["waiting: \"reports\""]);
     let wrote = scene.calls_since(mark).await.into_iter().filter(|c| c["access"] == "write").collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! A life on SingleStore.
+//! A life on `SingleStore`.
 
 use cmk_operator::api::{ANNOTATION_RECONCILE_REQUESTED_AT, CustomerKey, EncryptedCluster};
 use cmk_operator::clock::Clock;

@@ -133,16 +133,16 @@ mod tests {
 
     #[test]
     fn a_statement_that_somebody_changed_into_another_kind_of_deny_is_not_taken_for_ours() {
-        let changes: [fn(&mut Statement); 5] = [
+        let alterations: [fn(&mut Statement); 5] = [
             |s| s.conditions.clear(),
             |s| s.conditions.truncate(1),
             |s| s.conditions.push(Condition::new("Bool", "aws:SecureTransport", ["false"])),
             |s| s.conditions[1].values.clear(),
             |s| s.effect = Effect::Allow,
         ];
-        for change in changes {
+        for alter in alterations {
             let mut changed = document(&["192.0.2.1"]);
-            change(&mut changed.statements[0]);
+            alter(&mut changed.statements[0]);
             assert_eq!(restricted_to(&changed, &own()), None, "{changed:?}");
             assert_eq!(without_restriction(&changed, &own()), changed);
         }

@@ -57,6 +57,7 @@ impl Clouds {
     }
 
     /// Deletes a role and our policy on it; what is gone already is gone.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general in its lifetime")]
     pub(super) fn ended_role(&self, place: &Place, arn: &str) -> Result<(), Fault> {
         let gone = |outcome: Result<(), Fault>| match outcome {
             Err(fault) if fault.class == FaultClass::Settling && fault.applied == Applied::No => Ok(()),
