@@ -41,14 +41,11 @@ pub fn next(
     }
     let failed_steps = outcome.failed.iter().map(|(step, fault)| (lasting(plan, step, fault), fault));
     let faults = failed_steps.chain(written.map(|fault| (fault.class, fault)));
-    let worst = faults.filter(|(class, _)| *class != FaultClass::Conflict).max_by_key(|(class, _)| *class);
+    // A conflict says least of how long to wait; alone it waits too, for the next look may well show the same.
+    let worst = faults.max_by_key(|(class, _)| (*class != FaultClass::Conflict, *class));
     if let Some((class, fault)) = worst {
         let retry_after = fault.retry_after.map(Span::to_duration);
         return failed(note, now, class, retry_after, calls);
-    }
-    // The plan says to look again at once, which goes on without end where the next look shows the same.
-    if outcome.failed.iter().any(|(_, fault)| fault.class == FaultClass::Conflict) {
-        return failed(note, now, FaultClass::Conflict, None, calls);
     }
     let stuck = plan.findings.iter().any(|f| {
         f.condition == ConditionType::Stalled && f.truth == Truth::True && f.reason.standing() == Standing::Stuck
@@ -99,4 +96,41 @@ pub(super) fn observed_calls(observed: &Observed) -> u32 {
     };
     let sources = if observed.sources == SourcesSeen::default() { 0 } else { 3 };
     2 + sources + per_region * u32::try_from(observed.regions.len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const RHYTHM: Rhythm = Rhythm { now: Moment(0), slowest: Duration::from_mins(1), jitter: 0.5 };
+
+    /// What comes after a pass in which effects failed with these classes.
+    fn after(classes: &[FaultClass]) -> Next {
+        let plan = Plan {
+            steps: vec![Step::RemoveFinalizer],
+            findings: Vec::new(),
+            next_look: NextLook { after: Span(0), depth: Depth::Everything, polling: false },
+            regions: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            database: None,
+            parts: None,
+            deletion: None,
+            human_steps: Vec::new(),
+        };
+        let fault = |class: &FaultClass| (Step::RemoveFinalizer, Fault::new(*class, "call", "target", "said no"));
+        let outcome = Outcome { failed: classes.iter().map(fault).collect(), ..Outcome::default() };
+        next(&mut Note::default(), &plan, &outcome, None, 3, RHYTHM)
+    }
+
+    #[test]
+    fn an_effect_that_conflicts_is_tried_again_after_a_pause_and_any_other_failure_decides_before_it() {
+        use FaultClass::{Conflict, Throttled, Transient};
+        let failed = |class| Next::Failed(Failure::new(class).with_calls(3));
+        assert_eq!(after(&[Conflict]), failed(Conflict));
+        assert_eq!(after(&[Transient, Conflict]), failed(Transient));
+        assert_eq!(after(&[Conflict, Throttled, Transient]), failed(Throttled));
+        assert!(matches!(after(&[]), Next::After(..)));
+    }
 }

@@ -208,15 +208,13 @@ async fn what_is_not_allowed_is_told_from_what_is_not_possible() {
     running.shutdown().await;
 }
 
-/// After a lost reply nobody knows; the group is there or not, and only a look tells.
-#[tokio::test]
-async fn a_creation_is_sent_once_and_its_fate_is_told_or_unknown() {
-    let (running, cloud) = start().await;
-    let session = session(SINGLESTORE_API_KEY);
-    let lock = "error creating workspace group (g): could not acquire lock within duration [0]";
+/// What can become of a creation that is sent once: the fault, its class, whether it was applied as far as anyone knows, and
+/// how many were made.
+pub(crate) fn fates(what: &str) -> Vec<(Fault, FaultClass, Applied, usize)> {
     let error =
         |status: u16, code: &str, message: &str| Fault::Error { status, code: code.into(), message: message.into() };
-    for (fault, class, applied, made) in [
+    let failed = |why: &str| error(500, "500", &format!("error creating {what}: {why}"));
+    vec![
         (Fault::AppliedButLost, FaultClass::Transient, Applied::Perhaps, 1),
         (Fault::LostBefore, FaultClass::Transient, Applied::Perhaps, 0),
         (Fault::PartialReply, FaultClass::Transient, Applied::Perhaps, 1),
@@ -226,10 +224,19 @@ async fn a_creation_is_sent_once_and_its_fate_is_told_or_unknown() {
         (error(502, "html", "Bad Gateway"), FaultClass::Transient, Applied::Perhaps, 0),
         (error(200, "html", "Please wait"), FaultClass::Transient, Applied::Perhaps, 0),
         (error(403, "403", "no credits"), FaultClass::Refused, Applied::No, 0),
+        (error(400, "400", "invalid"), FaultClass::Invalid, Applied::No, 0),
         (error(409, "409", "conflict"), FaultClass::Conflict, Applied::No, 0),
-        (error(500, "500", lock), FaultClass::Throttled, Applied::No, 0),
-        (error(500, "500", "error creating workspace group (g): already exists"), FaultClass::Conflict, Applied::No, 0),
-    ] {
+        (failed("could not acquire lock within duration [0]"), FaultClass::Throttled, Applied::No, 0),
+        (failed("already exists"), FaultClass::Conflict, Applied::No, 0),
+    ]
+}
+
+/// After a lost reply nobody knows; the group is there or not, and only a look tells.
+#[tokio::test]
+async fn a_creation_is_sent_once_and_its_fate_is_told_or_unknown() {
+    let (running, cloud) = start().await;
+    let session = session(SINGLESTORE_API_KEY);
+    for (fault, class, applied, made) in fates("workspace group (g)") {
         let before = running.shared.with(|world| {
             world.clear_log();
             world.add_fault(Rule::nth("singlestore:CreateWorkspaceGroup", 1, fault.clone()));
@@ -243,7 +250,10 @@ async fn a_creation_is_sent_once_and_its_fate_is_told_or_unknown() {
         running.shared.with(World::clear_faults);
     }
     // A page instead of a read is no absence.
-    let page = Rule::always("singlestore:Get*", error(200, "html", "Please wait"));
+    let page = Rule::always(
+        "singlestore:Get*",
+        Fault::Error { status: 200, code: "html".into(), message: "Please wait".into() },
+    );
     running.shared.with(|world| world.add_fault(page));
     let told = cloud.scope(&session).await.unwrap_err();
     assert_eq!((told.class, told.applied), (FaultClass::Transient, Applied::No));

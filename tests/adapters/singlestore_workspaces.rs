@@ -5,11 +5,11 @@ use cmk_operator::domain::fault::{Applied, FaultClass};
 use cmk_operator::domain::part::{NewPart, Part, PartState};
 use cmk_operator::ports::Session;
 use cmk_operator::sandbox::http::Running;
-use cmk_operator::sandbox::{Fault, Rule, SINGLESTORE_API_KEY, World};
+use cmk_operator::sandbox::{Rule, SINGLESTORE_API_KEY, World};
 use serde_json::{Value, json};
 
 use super::server::{Answer, Server};
-use super::singlestore::{group, session, start};
+use super::singlestore::{fates, group, session, start};
 use super::singlestore_faults::{self as scripted, ID, KEY, answering, cloud};
 
 fn new(name: &str) -> NewPart {
@@ -57,23 +57,7 @@ async fn a_workspaces_life() {
 #[tokio::test]
 async fn a_creation_is_sent_once_and_its_fate_is_told_or_unknown() {
     let (running, cloud, session, group) = in_a_group().await;
-    let error =
-        |status: u16, code: &str, message: &str| Fault::Error { status, code: code.into(), message: message.into() };
-    let lock = "error creating workspace: could not acquire lock within duration [0]";
-    for (fault, class, applied, made) in [
-        (Fault::AppliedButLost, FaultClass::Transient, Applied::Perhaps, 1),
-        (Fault::LostBefore, FaultClass::Transient, Applied::Perhaps, 0),
-        (Fault::PartialReply, FaultClass::Transient, Applied::Perhaps, 1),
-        (Fault::Http500 { applied: true }, FaultClass::Transient, Applied::Perhaps, 1),
-        (Fault::Hang { ms: 3000, applied: true }, FaultClass::Transient, Applied::Perhaps, 1),
-        (Fault::Throttle { retry_after_s: Some(7) }, FaultClass::Throttled, Applied::No, 0),
-        (error(502, "html", "Bad Gateway"), FaultClass::Transient, Applied::Perhaps, 0),
-        (error(200, "html", "Please wait"), FaultClass::Transient, Applied::Perhaps, 0),
-        (error(403, "403", "no credits"), FaultClass::Refused, Applied::No, 0),
-        (error(400, "400", "invalid"), FaultClass::Invalid, Applied::No, 0),
-        (error(409, "409", "conflict"), FaultClass::Conflict, Applied::No, 0),
-        (error(500, "500", lock), FaultClass::Throttled, Applied::No, 0),
-    ] {
+    for (fault, class, applied, made) in fates("workspace") {
         let before = cloud.parts(&session, &group).await.unwrap().unwrap().len();
         running.shared.with(|world| {
             world.clear_log();

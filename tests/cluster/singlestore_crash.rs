@@ -1,13 +1,10 @@
 //! SingleStore by API, with the process killed around every effect that is its own, and with replies lost, late or refused:
 //! one group, one set-up of replication and one workspace, under their keys, whatever happens.
 
-use std::time::Duration;
-
 use cmk_operator::plan::step::Site;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
-use super::crash::{PHASE, Play, all};
+use super::crash::{Play, all};
 use super::faults::faults;
 use super::singlestore::{ORG, arn, attested, cluster, document, key, secret, suggested};
 use crate::support::scene::{Scene, find};
@@ -29,21 +26,6 @@ pub const SITES: [Site; 7] = [
 
 /// What the sandbox's portal suggests to append to the first region's key.
 const APPENDED: &str = r#"{"Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::910000000002:role/singlestore-cmek"},"Action":["kms:DescribeKey","kms:Decrypt"],"Resource":"*"}]}"#;
-
-/// Waits for something; an operator that was killed meanwhile is started again.
-async fn until<T>(play: &mut Play, what: &str, ask: impl AsyncFn(&Scene) -> Result<T, String>) -> Result<T, String> {
-    let end = Instant::now() + PHASE;
-    loop {
-        play.revive().await?;
-        match ask(&play.scene).await {
-            Ok(found) => return Ok(found),
-            Err(not_yet) if Instant::now() > end => {
-                return Err(format!("{what}: {not_yet}\n{}", play.scene.log_tail()));
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-        }
-    }
-}
 
 /// From nothing to a group that is replicated; fails if anything was made twice, or under other keys.
 async fn life(play: &mut Play) -> Result<(), String> {
@@ -71,20 +53,21 @@ async fn life(play: &mut Play) -> Result<(), String> {
     ] {
         scene.apply(&object).await.map_err(|e| e.to_string())?;
     }
-    let group = until(play, "the group is there", async |scene: &Scene| {
-        let shown = scene.get("EncryptedCluster", "db").await;
-        let there = shown["status"]["regions"].as_array().into_iter().flatten().any(|r| r["state"] == "Active");
-        match shown["status"]["upstreamId"].as_str() {
-            Some(id) if there => Ok(id.to_owned()),
-            _ => Err(shown["status"].to_string()),
-        }
-    })
-    .await?;
+    let group = play
+        .until("the group is there", async |scene: &Scene| {
+            let shown = scene.get("EncryptedCluster", "db").await;
+            let there = shown["status"]["regions"].as_array().into_iter().flatten().any(|r| r["state"] == "Active");
+            match shown["status"]["upstreamId"].as_str() {
+                Some(id) if there => Ok(id.to_owned()),
+                _ => Err(shown["status"].to_string()),
+            }
+        })
+        .await?;
     let made = play.scene.get("CustomerKey", "key").await;
     let (data, copy) = (arn(&made, FIRST), arn(&made, SECOND));
     let proven = cluster(&play.scene, &[FIRST, SECOND], &api(&json!({ "attested": attested(&group, &data, &data) })));
     play.scene.apply(&proven).await.map_err(|e| e.to_string())?;
-    until(play, "everything is ready", async |scene: &Scene| {
+    play.until("everything is ready", async |scene: &Scene| {
         let shown = scene.get("EncryptedCluster", "db").await;
         let current = shown["metadata"]["generation"] == shown["status"]["observedGeneration"];
         let is = |condition, status| find(&shown, condition).is_some_and(|c| c["status"] == status);

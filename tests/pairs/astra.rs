@@ -12,13 +12,12 @@ use serde_json::{Value, json};
 use crate::inprocess::lab::{Lab, START_MS};
 use crate::inprocess::operator::Who;
 use crate::inprocess::store::Store;
-use crate::life::{Plot, Stage, TERMINATES_IN, is_ready};
+use crate::life::{Plot, Stage, TERMINATES_IN, auditor, is_ready, own_key, rename, strip};
 
 const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 /// An organization whose token may not register keys: only a key that was never registered can be scheduled for deletion.
 const OTHER: &str = "5a9db0c5-0000-4000-8000-000000000002";
 const OTHER_TOKEN: &str = "AstraCS:spare:sesame";
-const ALIAS: &str = "alias/cmk-operator/test/team/key";
 
 const DEPLOYS_IN: i64 = 20_000;
 
@@ -172,22 +171,9 @@ fn cluster(regions: &[&str]) -> EncryptedCluster {
 
 /// What an administrator does to the two keys: everything that can be put back.
 fn damage(world: &mut World) {
-    let arn = |world: &World, region: &str| world.true_alias(ACCOUNT, region, ALIAS).unwrap().to_owned();
-    let (one, other) = (arn(world, REGIONS[0]), arn(world, REGIONS[1]));
-    let policy = json!({ "Version": "2012-10-17", "Statement": [
-        { "Sid": "EnableRoot", "Effect": "Allow", "Principal": { "AWS": format!("arn:aws:iam::{ACCOUNT}:root") },
-          "Action": "kms:*", "Resource": "*" },
-        { "Sid": "Auditor", "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::222222222222:root" },
-          "Action": "kms:DescribeKey", "Resource": "*" },
-    ] });
-    let mut kms = world.kms(ACCOUNT, REGIONS[0]);
-    kms.put_key_policy(&one, None, &policy.to_string(), false).unwrap();
-    kms.disable_key_rotation(&one).unwrap();
-    kms.untag_resource(&one, &["cmk-operator.io/holder".to_owned(), "cmk-operator.io/registered-at".to_owned()])
-        .unwrap();
-    let mut kms = world.kms(ACCOUNT, REGIONS[1]);
-    kms.delete_alias(ALIAS).unwrap();
-    kms.update_key_description(&other, "mine").unwrap();
+    let (one, other) = (own_key(world, REGIONS[0]), own_key(world, REGIONS[1]));
+    strip(world, REGIONS[0], &one, Some(auditor()), &["holder", "registered-at"]);
+    rename(world, REGIONS[1], &other);
 }
 
 /// The spare key is there, and waits for somebody who may register it.

@@ -11,11 +11,10 @@ use serde_json::{Value, json};
 use crate::inprocess::lab::{Lab, START_MS};
 use crate::inprocess::operator::Who;
 use crate::inprocess::store::Store;
-use crate::life::{Plot, Stage, TERMINATES_IN, is_ready};
+use crate::life::{Plot, Stage, TERMINATES_IN, auditor, is_ready, own_key, rename, strip};
 
 const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 const ROLE: &str = "atlas-kms";
-const ALIAS: &str = "alias/cmk-operator/test/team/key";
 
 /// A key with a role that the operator makes, a cluster under it, and one that was there before and is put under it.
 /// Everything of the key and of its role that can be put back is damaged, while the cluster gets another region; it leaves
@@ -155,20 +154,9 @@ fn cluster(name: &str, regions: &[&str], deployment: &Value) -> EncryptedCluster
 
 /// What administrators do to the key and to its role: everything that can be put back.
 fn damage(world: &mut World) {
-    let arn = world.true_alias(ACCOUNT, REGIONS[0], ALIAS).unwrap().to_owned();
-    let policy = json!({ "Version": "2012-10-17", "Statement": [
-        { "Sid": "EnableRoot", "Effect": "Allow", "Principal": { "AWS": format!("arn:aws:iam::{ACCOUNT}:root") },
-          "Action": "kms:*", "Resource": "*" },
-        { "Sid": "Auditor", "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::222222222222:root" },
-          "Action": "kms:DescribeKey", "Resource": "*" },
-    ] });
-    let mut kms = world.kms(ACCOUNT, REGIONS[0]);
-    kms.put_key_policy(&arn, None, &policy.to_string(), false).unwrap();
-    kms.disable_key_rotation(&arn).unwrap();
-    kms.untag_resource(&arn, &["cmk-operator.io/holder".to_owned(), "cmk-operator.io/registered-at".to_owned()])
-        .unwrap();
-    kms.delete_alias(ALIAS).unwrap();
-    kms.update_key_description(&arn, "mine").unwrap();
+    let key = own_key(world, REGIONS[0]);
+    strip(world, REGIONS[0], &key, Some(auditor()), &["holder", "registered-at"]);
+    rename(world, REGIONS[0], &key);
     let trust = json!({ "Version": "2012-10-17", "Statement": [
         { "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::222222222222:root" }, "Action": "sts:AssumeRole" },
     ] });

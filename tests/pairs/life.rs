@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use cmk_operator::api::{CustomerKey, EncryptedCluster};
 use cmk_operator::domain::capabilities::Cloud;
-use cmk_operator::sandbox::World;
+use cmk_operator::sandbox::{ACCOUNT, World};
+use serde_json::{Value, json};
 
 use crate::inprocess::confirm::confirm;
 use crate::inprocess::lab::{Lab, Twist};
@@ -15,6 +16,9 @@ use crate::inprocess::store::Store;
 
 /// How long what is terminating takes, in every cloud.
 pub(crate) const TERMINATES_IN: i64 = 10_000;
+
+/// The alias of the key that each life is about.
+const ALIAS: &str = "alias/cmk-operator/test/team/key";
 
 /// Passes after which a stage will never be over.
 const PATIENCE: u32 = 400;
@@ -228,4 +232,40 @@ pub(crate) fn is_ready(store: &Store, name: &str) -> bool {
         Some(holds(&status.conditions) && status.observed_generation == cluster.metadata.generation)
     });
     of_key.or(of_cluster).unwrap_or(false)
+}
+
+/// The key of a region that a life is about.
+pub(crate) fn own_key(world: &World, region: &str) -> String {
+    world.true_alias(ACCOUNT, region, ALIAS).unwrap().to_owned()
+}
+
+/// What an administrator takes from a key, all of which can be put back: its rotation, these tags, and of its policy all but
+/// the root's statement and one of his own.
+pub(crate) fn strip(world: &mut World, region: &str, key: &str, own: Option<Value>, tags: &[&str]) {
+    let root = json!({
+        "Sid": "EnableRoot", "Effect": "Allow", "Principal": { "AWS": format!("arn:aws:iam::{ACCOUNT}:root") },
+        "Action": "kms:*", "Resource": "*",
+    });
+    let statements: Vec<Value> = [root].into_iter().chain(own).collect();
+    let policy = json!({ "Version": "2012-10-17", "Statement": statements });
+    let tags: Vec<String> = tags.iter().map(|tag| format!("cmk-operator.io/{tag}")).collect();
+    let mut kms = world.kms(ACCOUNT, region);
+    kms.put_key_policy(key, None, &policy.to_string(), false).unwrap();
+    kms.disable_key_rotation(key).unwrap();
+    kms.untag_resource(key, &tags).unwrap();
+}
+
+/// What else he does to a key: its alias is gone, and its description is his.
+pub(crate) fn rename(world: &mut World, region: &str, key: &str) {
+    let mut kms = world.kms(ACCOUNT, region);
+    kms.delete_alias(ALIAS).unwrap();
+    kms.update_key_description(key, "mine").unwrap();
+}
+
+/// A statement of his own.
+pub(crate) fn auditor() -> Value {
+    json!({
+        "Sid": "Auditor", "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::222222222222:root" },
+        "Action": "kms:DescribeKey", "Resource": "*",
+    })
 }

@@ -13,10 +13,9 @@ use serde_json::{Value, json};
 use crate::inprocess::lab::{Lab, START_MS};
 use crate::inprocess::operator::Who;
 use crate::inprocess::store::Store;
-use crate::life::{Plot, Stage, TERMINATES_IN, is_ready};
+use crate::life::{Plot, Stage, TERMINATES_IN, is_ready, own_key, rename, strip};
 
 const REGIONS: [&str; 2] = ["us-east-1", "us-west-2"];
-const ALIAS: &str = "alias/cmk-operator/test/team/key";
 
 /// Two keys over two regions, the one for backups a multi-Region one, with the policies that the portal suggests, and a
 /// group made under both by API; a human attests it, a workspace is made and replication to the second region is set up; everything of the first
@@ -188,17 +187,7 @@ fn awaits_attestation(store: &Store) -> bool {
 
 /// What an administrator does to the keys of the two regions: everything that can be put back.
 fn damage(world: &mut World) {
-    let arn = |world: &World, region: &str| world.true_alias(ACCOUNT, region, ALIAS).unwrap().to_owned();
-    let (one, other) = (arn(world, REGIONS[0]), arn(world, REGIONS[1]));
-    let policy = json!({ "Version": "2012-10-17", "Statement": [
-        { "Sid": "EnableRoot", "Effect": "Allow", "Principal": { "AWS": format!("arn:aws:iam::{ACCOUNT}:root") },
-          "Action": "kms:*", "Resource": "*" },
-    ] });
-    let mut kms = world.kms(ACCOUNT, REGIONS[0]);
-    kms.put_key_policy(&one, None, &policy.to_string(), false).unwrap();
-    kms.disable_key_rotation(&one).unwrap();
-    kms.untag_resource(&one, &["cmk-operator.io/holder".to_owned()]).unwrap();
-    let mut kms = world.kms(ACCOUNT, REGIONS[1]);
-    kms.delete_alias(ALIAS).unwrap();
-    kms.update_key_description(&other, "mine").unwrap();
+    let (one, other) = (own_key(world, REGIONS[0]), own_key(world, REGIONS[1]));
+    strip(world, REGIONS[0], &one, None, &["holder"]);
+    rename(world, REGIONS[1], &other);
 }
