@@ -2,6 +2,8 @@
 //! explored exhaustively: every interleaving of passes and time, with every choice of a few faults.
 //!
 //! # Assumptions
+//! - Astra is called by a typed port, which is faster. Atlas is called by its real adapter; one is made for each pass, so each
+//!   asks for an access token of its own.
 //! - One pass is atomic, but for what a fault does in its midst (death, another replica's pass, a long sleep, or a stop
 //!   after which anything may happen before it goes on). One pass at a time is stopped.
 //! - No read lags longer than `scene::LAG`, and every window of the settings is longer (as 120 s and 300 s are to the
@@ -40,6 +42,8 @@ mod ends;
 mod explore;
 #[path = "model/family.rs"]
 mod family;
+#[path = "model/files.rs"]
+mod files;
 #[path = "model/fingerprint.rs"]
 mod fingerprint;
 #[path = "model/judge.rs"]
@@ -60,10 +64,16 @@ mod pass;
 mod print;
 #[path = "model/rest.rs"]
 mod rest;
+#[path = "model/role_mutants.rs"]
+mod role_mutants;
+#[path = "model/roles.rs"]
+mod roles;
 #[path = "model/scene.rs"]
 mod scene;
 #[path = "model/stopped.rs"]
 mod stopped;
+#[path = "model/truth.rs"]
+mod truth;
 #[path = "model/users.rs"]
 mod users;
 #[path = "model/wire.rs"]
@@ -216,6 +226,28 @@ fn any_fault_and_then_a_death() {
     holds("any fault, then a death", &Config::new(Index::Blind, &[Menu::ALL, Menu { crash: true, ..Menu::NONE }]));
 }
 
+/// On Atlas: any fault, and after it a second one that loses a call or its reply.
+#[cfg(feature = "model")]
+#[test]
+fn any_fault_and_then_a_lost_call_on_atlas() {
+    let menus = [Menu { acts: scene::OF_ROLES, ..Menu::ALL }, Menu { lost: true, ..Menu::NONE }];
+    let found = holds("Atlas, any fault, then a lost call", &Config::of(Scene::STAYS.on_atlas(), Index::Late, &menus));
+    assert!(found.graph.len() >= 100_000, "{} states", found.graph.len());
+}
+
+/// On Atlas: ends and new beginnings of both objects, in any order, with calls that are lost, processes that die and passes
+/// that stop in their midst.
+#[cfg(feature = "model")]
+#[test]
+fn ends_on_atlas() {
+    let ends = Menu::acts(scene::ENDS);
+    let troubled = Menu { stops: true, lost: true, crash: true, ..ends };
+    for start in [Start::Nothing, Start::Key, Start::Both] {
+        let menus = [ends, troubled, ends];
+        holds("Atlas, ends", &Config::of(Scene::ends(start).on_atlas(), Index::Late, &menus));
+    }
+}
+
 /// Two processes that die, one after the other, anywhere.
 #[cfg(feature = "model")]
 #[test]
@@ -251,4 +283,25 @@ fn a_million_states() {
         }
     }
     assert!(all.len() >= 1_000_000, "{} states", all.len());
+}
+
+/// On Atlas, through the real adapter: every fault of every kind, once, anywhere.
+#[test]
+fn one_fault_of_any_kind_on_atlas() {
+    let menu = Menu { acts: scene::OF_ROLES, ..Menu::ALL };
+    holds("Atlas, one fault", &Config::of(Scene::STAYS.on_atlas(), Index::Late, &[menu]));
+}
+
+/// On Atlas: every end and every new beginning, of either object, while the chain is made; and the whole way down, with a
+/// process that dies anywhere on it.
+#[test]
+fn one_end_on_atlas() {
+    let ends = Menu::acts(scene::ENDS);
+    holds("Atlas, one end", &Config::of(Scene::ends(Start::Nothing).on_atlas(), Index::Late, &[ends]));
+    let down = [
+        Menu::acts(&[Act::Delete(Who::Key)]),
+        Menu::acts(&[Act::Confirm(Who::Key)]),
+        Menu { crash: true, ..Menu::acts(&[Act::Apply(Who::Key), Act::Unconfirm(Who::Key)]) },
+    ];
+    holds("Atlas, the key goes", &Config::of(Scene::ends(Start::Key).on_atlas(), Index::Late, &down));
 }

@@ -75,8 +75,8 @@ impl World {
             || self.atlas_projects.values().any(|project| project.changed_after(at_ms))
     }
 
-    /// Hashes what calls can see and change: keys, aliases, registrations and databases, with what they were lately. Of
-    /// the rest, which a model leaves alone, nothing.
+    /// Hashes what calls can see and change: keys, aliases, registrations and databases of Astra, roles, and projects of
+    /// Atlas, with what they were lately. Of the rest, which a model leaves alone, nothing.
     pub fn hash_state<H: Hasher>(&self, state: &mut H) {
         for home in self.kms.values() {
             home.versions().for_each(|version| version.hash(state));
@@ -86,6 +86,15 @@ impl World {
                 (until, &org.registrations, &org.databases).hash(state);
             }
         }
+        self.iam.hash_state(state);
+        for project in self.atlas_projects.values() {
+            project.versions().for_each(|version| version.hash(state));
+        }
+    }
+
+    /// Lets happen what is due by now without a call, as the next call would.
+    pub fn catch_up(&mut self) {
+        self.age_atlas();
     }
 
     /// Forgets what was before a moment: no read will be served from there any more.

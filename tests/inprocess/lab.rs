@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use axum::http::Request;
-use cmk_operator::adapters::upstream::{self, Carrier};
+use cmk_operator::adapters::upstream;
 use cmk_operator::clock::Clock;
 use cmk_operator::domain::capabilities::Cloud;
 use cmk_operator::domain::desired::Desired;
@@ -69,7 +68,7 @@ impl Lab {
     pub fn on(cloud: Cloud, world: World, settings: Settings) -> Self {
         let clouds = Clouds::new(world);
         Self {
-            upstream: adapters(&clouds),
+            upstream: clouds.adapters(),
             clouds,
             settings,
             secrets: BTreeMap::new(),
@@ -83,7 +82,7 @@ impl Lab {
 
     /// Forgets what the adapters have learnt, such as access tokens: whoever goes on from here begins alike.
     pub fn renew(&mut self) {
-        self.upstream = adapters(&self.clouds);
+        self.upstream = self.clouds.adapters();
     }
 
     pub fn keep_secret(&mut self, name: &str, values: &[(&str, &str)]) {
@@ -95,7 +94,7 @@ impl Lab {
     pub fn fork(&self) -> Self {
         let clouds = Clouds::new(self.clouds.world().clone());
         Self {
-            upstream: adapters(&clouds),
+            upstream: clouds.adapters(),
             clouds,
             settings: self.settings.clone(),
             secrets: self.secrets.clone(),
@@ -146,27 +145,6 @@ impl Lab {
 
     pub fn told(&self) -> String {
         self.tale.as_ref().map(|tale| tale.lock().unwrap().join("\n")).unwrap_or_default()
-    }
-}
-
-/// The real adapters, talking to these clouds.
-fn adapters(clouds: &Clouds) -> upstream::Clouds {
-    let (answers, tells) = (clouds.clone(), clouds.clone());
-    let carrier: Carrier = Arc::new(move |request: Request<Vec<u8>>| answers.carry(request));
-    let clock: Arc<dyn Clock> = Arc::new(WorldClock(tells));
-    upstream::Clouds::carried(&carrier, &clock)
-}
-
-/// The time of the simulated world.
-struct WorldClock(Clouds);
-
-impl Clock for WorldClock {
-    fn now(&self) -> Moment {
-        Moment(self.0.world().now_ms())
-    }
-
-    fn monotonic_ms(&self) -> i64 {
-        self.0.world().now_ms()
     }
 }
 

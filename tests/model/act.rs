@@ -82,6 +82,10 @@ pub(crate) enum Act {
     Unrotate,
     /// An AWS administrator removes a tag by which we know a key.
     Untag,
+    /// An IAM administrator lets the role that the operator made trust an auditor in place of the cloud.
+    Distrust,
+    /// An IAM administrator takes the operator's policy from that role.
+    Unpermit,
     /// An AWS administrator puts a key on hold.
     Hold,
     /// An AWS administrator lets another object adopt a key.

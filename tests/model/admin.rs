@@ -2,29 +2,42 @@
 
 use std::collections::BTreeMap;
 
+use cmk_operator::domain::iam_role::PERMISSIONS;
 use cmk_operator::domain::id::tag;
+use cmk_operator::sandbox::astra::DatabaseType;
 use cmk_operator::sandbox::kms::{KeyState, Tag};
 use cmk_operator::sandbox::{ACCOUNT, Command, ORGANIZATION, World};
 use serde_json::{Value, json};
 
 use super::act::Act;
+use super::files::{ALIAS, AUDITOR, REGIONS, ROLE};
 use super::judge::OWNER_TAGS;
 use super::lab::Ghost;
-use super::scene::{ALIAS, AUDITOR, KIND, REGIONS};
+use super::scene::Scene;
+use super::truth::Truth;
 
 /// Does it. None: it is not possible here, or changes nothing.
-pub(crate) fn act(act: Act, world: &mut World, ghost: &mut Ghost) -> Option<()> {
+pub(crate) fn act(act: Act, world: &mut World, scene: &Scene, ghost: &mut Ghost) -> Option<()> {
     if act == Act::Repair {
         return repair(world, ghost);
     }
     if matches!(act, Act::Unregister | Act::Withdraw) {
         let regions = if act == Act::Unregister { &REGIONS[1..] } else { &REGIONS };
-        let there = |region: &&&str| world.true_registration(ORGANIZATION, KIND, region).is_some();
+        let there = |region: &&&str| Truth::of(world, scene).registration(region).is_some();
         let registered: Vec<&str> = regions.iter().filter(there).copied().collect();
         for region in &registered {
-            world.edit_astra_org(ORGANIZATION, |org| org.forget_registration(KIND, region));
+            world.edit_astra_org(ORGANIZATION, |org| org.forget_registration(DatabaseType::Serverless, region));
         }
         return (!registered.is_empty()).then_some(());
+    }
+    if matches!(act, Act::Distrust | Act::Unpermit) {
+        let (trust, permissions) = Truth::of(world, scene).role()?;
+        let iam = &mut world.iam(ACCOUNT);
+        return match act {
+            Act::Distrust if !trust.contains(AUDITOR) => iam.update_assume_role_policy(ROLE, &distrust()).ok(),
+            Act::Unpermit if permissions.is_some() => iam.delete_role_policy(ROLE, PERMISSIONS).ok(),
+            _ => None,
+        };
     }
     let arn = ghost.published.get(REGIONS[0]).cloned()?;
     let (state, tags) = world.true_keys().find(|key| key.arn == arn).map(|key| (key.state, key.tags.clone()))?;
@@ -59,7 +72,7 @@ pub(crate) fn act(act: Act, world: &mut World, ghost: &mut Ghost) -> Option<()> 
         // Before the key is known by its alias or its tags the alias is the only claim; nobody takes that away in the
         // few seconds that the search by tags needs to learn of the key.
         Act::Unalias => {
-            world.true_registration(ORGANIZATION, KIND, REGIONS[0])?;
+            Truth::of(world, scene).registration(REGIONS[0])?;
             world.true_alias(ACCOUNT, REGIONS[0], ALIAS)?;
             world.kms(ACCOUNT, REGIONS[0]).delete_alias(ALIAS).ok()
         }
@@ -78,6 +91,14 @@ pub(crate) fn act(act: Act, world: &mut World, ghost: &mut Ghost) -> Option<()> 
 
 fn statement(account: &str, action: &str) -> Value {
     json!({ "Effect": "Allow", "Principal": { "AWS": format!("arn:aws:iam::{account}:root") }, "Action": action, "Resource": "*" })
+}
+
+/// That nobody may use a role but an auditor.
+fn distrust() -> String {
+    let statement = json!({
+        "Effect": "Allow", "Principal": { "AWS": format!("arn:aws:iam::{AUDITOR}:root") }, "Action": "sts:AssumeRole",
+    });
+    json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
 }
 
 fn statements(policy: &str) -> Option<Vec<Value>> {

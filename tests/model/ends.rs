@@ -1,10 +1,10 @@
 //! The invariants of the end of things: what is deleted, by whom, and what must never come of it.
 
 use cmk_operator::domain::id::{KeyArn, Region, tag};
-use cmk_operator::sandbox::ORGANIZATION;
 use cmk_operator::sandbox::kms::KeyState;
 
 use super::act::Who;
+use super::files::REGIONS;
 use super::judge::{Court, Event, Sent, Verdict, is_ours, require};
 use super::users::{removal, surplus};
 
@@ -18,9 +18,7 @@ impl Court<'_> {
         // A surplus key is not the one that clusters use.
         let is_the_key = self.ghost.published.get(region) == Some(&arn);
         require(!is_the_key || !self.tape.read.used.contains(region), || format!("{arn}: a cluster uses {region}"))?;
-        let registered = super::scene::REGIONS
-            .iter()
-            .any(|region| self.world.true_registration(ORGANIZATION, super::scene::KIND, region) == Some(arn.as_str()));
+        let registered = REGIONS.iter().any(|region| self.truth().registration(region) == Some(arn.as_str()));
         require(!registered || self.tape.disturbed, || format!("{arn} is registered"))?;
         let once = self.ghost.registered.contains(&arn) && self.config.scene.registration_is_final;
         require(!once, || format!("{arn} was registered for good"))
@@ -82,7 +80,7 @@ impl Court<'_> {
         let Event::Send { sent: Sent::CreateDatabase { region } | Sent::AddRegion { region }, .. } = event else {
             return Ok(());
         };
-        let torn = self.tape.read.torn.contains(region.as_str());
+        let torn = self.tape.read.torn.contains(self.truth().key_region(region.as_str()));
         require(!torn, || format!("something is deployed in {region}, whose key is being torn down"))
     }
 
@@ -101,12 +99,11 @@ impl Court<'_> {
 
     /// A deployment that lives under a key.
     fn live_under(&self, arn: &str) -> Option<String> {
-        let now = self.world.now_ms();
-        let live = self.world.true_databases(ORGANIZATION).iter().filter(|d| d.terminated_ms.is_none());
-        let mut deployed = live.flat_map(|d| d.datacenters.iter().map(move |dc| (d, dc)));
-        let found = deployed
-            .find(|(_, dc)| dc.encrypted_with.as_deref() == Some(arn) && !dc.status(now).starts_with("TERMINAT"));
-        found.map(|(database, dc)| format!("{} in {}", database.id, dc.region))
+        let databases = self.truth().databases();
+        let live = databases.iter().filter(|d| !d.goes);
+        let mut deployed = live.flat_map(|d| d.regions.iter().map(move |of| (d, of)));
+        let found = deployed.find(|(_, of)| of.under == Some(arn) && !of.goes);
+        found.map(|(database, of)| format!("{} in {}", database.id, of.region))
     }
 
     /// Under Retain an object that goes asks nobody anything.
@@ -140,9 +137,9 @@ impl Court<'_> {
             }
             Who::Cluster => {
                 let id = self.cluster.and_then(|cluster| cluster.status.as_ref()?.upstream_id.as_ref());
-                let mut all = self.world.true_databases(ORGANIZATION).iter();
-                let left = all.find(|d| Some(&d.id) == id && d.terminated_ms.is_none());
-                require(left.is_none(), || format!("{:?} is left", left.map(|d| &d.id)))
+                let all = self.truth().databases();
+                let left = all.iter().find(|d| id.is_some_and(|id| id == d.id) && !d.goes);
+                require(left.is_none(), || format!("{:?} is left", left.map(|d| d.id)))
             }
         }
     }

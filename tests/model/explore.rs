@@ -130,7 +130,7 @@ impl Run<'_> {
         if shard.contains_key(&print) {
             return false;
         }
-        shard.insert(print, Kept { from, by, depth, rests: node.rests(), calm: [(0, false); 5] });
+        shard.insert(print, Kept { from, by, depth, rests: node.rests(&self.config.scene), calm: [(0, false); 5] });
         let states = self.states.fetch_add(1, Ordering::Relaxed);
         if states >= self.config.limit {
             self.over.store(true, Ordering::Relaxed);

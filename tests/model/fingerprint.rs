@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
 use cmk_operator::domain::moment::Moment;
-use cmk_operator::sandbox::ORGANIZATION;
 
 use super::lab::Ghost;
 use super::ledger::version;
@@ -14,6 +13,7 @@ use super::node::Node;
 use super::print::Print;
 use super::scene::Config;
 use super::stopped::{Answer, Snapshot, Stopped};
+use super::truth::Truth;
 use super::users::{self, Used};
 
 impl Node {
@@ -40,10 +40,21 @@ impl Node {
             print.age(Moment(*last), config.settings.gate_spacing.0);
         }
         // Which of the databases an attempt can have made depends on how far apart the two were, however long ago.
+        let truth = Truth::of(&self.world, &config.scene);
         let creation = self.cluster.as_ref().and_then(|cluster| cluster.status.as_ref()?.creation.as_ref());
         if let Some(creation) = creation {
-            for database in self.world.true_databases(ORGANIZATION) {
+            for database in truth.databases() {
                 print.write_i64(database.created_at_ms - creation.started_at.0.as_millisecond());
+            }
+        }
+        // The same for records of a role.
+        let linking = self.key.as_ref().and_then(|key| {
+            let mut regions = key.status.as_ref()?.regions.iter();
+            regions.find_map(|region| region.cloud_role.as_ref()?.requested_at.as_ref())
+        });
+        if let Some(asked) = linking {
+            for link in truth.project().iter().flat_map(|project| &project.roles) {
+                print.write_i64(link.created_at_ms - asked.0.as_millisecond());
             }
         }
         print.finish128()
@@ -88,6 +99,7 @@ fn object<K: Used>(object: Option<&K>, print: &mut Print) {
         region.key.is_some().hash(print);
         region.creating.hash(print);
         region.registering.hash(print);
+        (region.linking, &region.link).hash(print);
         region.registered.hash(print);
         (&region.registered_at, &region.key_state, &region.policy_hash, &region.principals).hash(print);
         (&region.deployment, region.gate_was_open).hash(print);

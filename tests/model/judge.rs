@@ -5,15 +5,16 @@ use cmk_operator::api::{CustomerKey, EncryptedCluster, FINALIZER, KeyRegionStatu
 use cmk_operator::controller::kind::Kind;
 use cmk_operator::domain::desired::NewKey;
 use cmk_operator::domain::id::{KeyArn, Region, tag};
-use cmk_operator::sandbox::astra::StoredDatacenter;
 use cmk_operator::sandbox::kms::KeyState;
-use cmk_operator::sandbox::{ACCOUNT, Access, ORGANIZATION, TrueKey, World};
+use cmk_operator::sandbox::{ACCOUNT, Access, TrueKey, World};
 use serde_json::Value;
 
 use super::act::Who;
+use super::files::{ALIAS, AUDITOR, REGIONS};
 use super::lab::Ghost;
 use super::pass::Tape;
-use super::scene::{ALIAS, AUDITOR, Config, KIND, REGIONS, vendor};
+use super::scene::{Config, Scene};
+use super::truth::Truth;
 use super::users::Used;
 
 /// A write that is about to be sent.
@@ -62,6 +63,25 @@ pub(crate) enum Sent<'a> {
     },
     Terminate {
         id: &'a str,
+    },
+    /// Has the cloud make another record of a role.
+    MakeLink,
+    /// Has the cloud assume a role, and keep it in a record.
+    Authorize {
+        role: &'a str,
+    },
+    /// Takes the registration back.
+    Withdraw,
+    RemoveLink,
+    MakeRole {
+        role: &'a str,
+    },
+    /// Of whom a role trusts, or what it may do.
+    ChangeRole {
+        role: &'a str,
+    },
+    DeleteRole {
+        role: &'a str,
     },
 }
 
@@ -112,6 +132,9 @@ pub(crate) const CONFIRMED: &str = "nothing goes that was not confirmed";
 pub(crate) const BEGINS: &str = "nothing begins under a key that is being torn down";
 pub(crate) const UNDER: &str = "nothing is under a key that the operator scheduled for deletion";
 pub(crate) const LEFT: &str = "nothing is left behind by an object that goes";
+pub(crate) const ONE_RECORD: &str = "the cloud has one record of the role, unless the store was lost";
+pub(crate) const LETS_GO: &str = "the cloud lets go of a key in order, and only when that was confirmed";
+pub(crate) const ROLE_LEFT: &str = "no role, record or registration is left behind by a key that goes with everything";
 pub(crate) const PLAN_REFUSED: &str = "no plan of ours is refused by our own check";
 
 /// The invariants.
@@ -143,6 +166,11 @@ pub(crate) const INVARIANTS: &[(&str, Rule)] = &[
     (UNDER, |court, event| court.nothing_is_under_a_scheduled_key(event)),
     ("Retain calls nobody", |court, event| court.retain_calls_nobody(event)),
     (LEFT, |court, event| court.nothing_is_left_behind(event)),
+    (ONE_RECORD, |court, event| court.one_record_of_the_role(event)),
+    ("a record is asked for only after its intent is durable", |court, event| court.link_intent_is_durable(event)),
+    ("only our own role is written to", |court, event| court.only_our_role_is_written(event)),
+    (LETS_GO, |court, event| court.what_lets_go_of_a_key_is_confirmed(event)),
+    (ROLE_LEFT, |court, event| court.no_role_is_left_behind(event)),
 ];
 
 /// Has every judge look at an event.
@@ -155,7 +183,7 @@ pub(crate) fn judge(
     tape: &Tape,
     event: &Event<'_>,
 ) -> Result<(), Violation> {
-    learn(world, key, cluster, ghost, event);
+    learn(world, &config.scene, key, cluster, ghost, event);
     let court = Court { config, world, key, cluster, ghost, tape };
     for (invariant, rule) in INVARIANTS {
         if !config.muted.contains(invariant) {
@@ -168,13 +196,14 @@ pub(crate) fn judge(
 /// Takes note of what later judgements rest on.
 fn learn(
     world: &World,
+    scene: &Scene,
     key: Option<&CustomerKey>,
     cluster: Option<&EncryptedCluster>,
     ghost: &mut Ghost,
     event: &Event<'_>,
 ) {
     let published = &mut ghost.published;
-    let _ = named(world, key, cluster, |region, arn| {
+    let _ = named(world, scene, key, cluster, |region, arn| {
         if !published.contains_key(region) {
             published.insert(region.to_owned(), arn.to_owned());
         }
@@ -209,6 +238,7 @@ fn learn(
 /// Every (region, ARN) that a status, an alias, a registration or a database names, as long as nobody objects.
 fn named(
     world: &World,
+    scene: &Scene,
     key: Option<&CustomerKey>,
     cluster: Option<&EncryptedCluster>,
     mut each: impl FnMut(&str, &str) -> Verdict,
@@ -219,12 +249,13 @@ fn named(
     for region in cluster.iter().flat_map(|cluster| &cluster.status).flat_map(|status| &status.regions) {
         region.key_arn.as_ref().map_or(Ok(()), |arn| each(&region.name, arn))?;
     }
+    let truth = Truth::of(world, scene);
     for region in REGIONS {
         world.true_alias(ACCOUNT, region, ALIAS).map_or(Ok(()), |arn| each(region, arn))?;
-        world.true_registration(ORGANIZATION, KIND, region).map_or(Ok(()), |arn| each(region, arn))?;
+        truth.registration(region).map_or(Ok(()), |arn| each(region, arn))?;
     }
-    for deployed in world.true_databases(ORGANIZATION).iter().flat_map(|database| &database.datacenters) {
-        deployed.encrypted_with.as_ref().map_or(Ok(()), |arn| each(&deployed.region, arn))?;
+    for deployed in truth.databases().iter().flat_map(|database| &database.regions) {
+        deployed.under.map_or(Ok(()), |arn| each(&deployed.region, arn))?;
     }
     Ok(())
 }
@@ -242,13 +273,17 @@ fn find<'c>(conditions: &'c [Condition], type_: &str) -> Option<&'c Condition> {
 }
 
 impl Court<'_> {
+    pub(super) fn truth(&self) -> Truth<'_> {
+        Truth::of(self.world, &self.config.scene)
+    }
+
     /// The regions of the key that status shows.
     pub(super) fn shown(&self) -> impl Iterator<Item = &KeyRegionStatus> {
         self.key.into_iter().flat_map(|key| &key.status).flat_map(|status| &status.regions)
     }
 
     fn one_key_is_named(&self, _: &Event<'_>) -> Verdict {
-        named(self.world, self.key, self.cluster, |region, arn| {
+        named(self.world, &self.config.scene, self.key, self.cluster, |region, arn| {
             let first = self.ghost.published.get(region);
             require(first.is_some_and(|first| first == arn), || format!("{region}: {arn} is named beside {first:?}"))
         })
@@ -362,7 +397,7 @@ impl Court<'_> {
 
     fn principals_come_first(&self, event: &Event<'_>) -> Verdict {
         let Event::Send { sent: Sent::Register { region, key }, .. } = event else { return Ok(()) };
-        let holds = self.vendor_may_use(region.as_str(), &key.to_string());
+        let holds = self.truth().cloud_may_use(region.as_str(), &key.to_string());
         require(holds || self.tape.disturbed, || format!("{key} is registered, and its policy lacks the cloud"))
     }
 
@@ -370,10 +405,10 @@ impl Court<'_> {
         if !matches!(event, Event::State) {
             return Ok(());
         }
-        for database in self.world.true_databases(ORGANIZATION) {
-            for deployed in &database.datacenters {
-                let with = deployed.encrypted_with.as_ref();
-                let named = self.ghost.published.get(&deployed.region);
+        for database in self.truth().databases() {
+            for deployed in &database.regions {
+                let with = deployed.under;
+                let named = self.ghost.published.get(&deployed.region).map(String::as_str);
                 require(with.is_some() && with == named, || {
                     format!(
                         "{} in {} is encrypted with {with:?}, and the key is {named:?}",
@@ -393,7 +428,8 @@ impl Court<'_> {
             // It was sent when the looks were right.
             return Ok(());
         }
-        let (count, last) = self.ghost.right_looks.get(region.as_str()).copied().unwrap_or_default();
+        let region = self.truth().key_region(region.as_str());
+        let (count, last) = self.ghost.right_looks.get(region).copied().unwrap_or_default();
         let needed = super::scene::settings().gate_looks;
         let at = self.tape.observed.as_ref().map(|o| o.at.0);
         let valid =
@@ -404,8 +440,10 @@ impl Court<'_> {
     fn registered_once(&self, event: &Event<'_>) -> Verdict {
         let Event::Send { sent: Sent::Register { region, key }, .. } = event else { return Ok(()) };
         require(key.region() == *region && key.account().as_str() == ACCOUNT, || format!("{key} for {region}"))?;
-        let there = self.world.true_registration(ORGANIZATION, KIND, region.as_str());
-        require(there.is_none(), || format!("{key} is registered where {there:?} is"))
+        let there = self.truth().registration(region.as_str());
+        // Through a role the same key is registered again, which changes nothing.
+        let again = self.truth().project().is_some() && there == Some(key.to_string().as_str());
+        require(there.is_none() || again, || format!("{key} is registered where {there:?} is"))
     }
 
     fn ready_is_true(&self, event: &Event<'_>) -> Verdict {
@@ -430,11 +468,11 @@ impl Court<'_> {
         }
         if *who == Who::Cluster {
             let id = self.cluster.and_then(|cluster| cluster.status.as_ref()?.upstream_id.as_ref());
-            let mut databases = self.world.true_databases(ORGANIZATION).iter();
-            let database = databases.find(|d| Some(&d.id) == id).ok_or("its database is not there")?;
+            let databases = self.truth().databases();
+            let id = id.map(String::as_str);
+            let database = databases.iter().find(|d| Some(d.id) == id).ok_or("its database is not there")?;
             for region in &self.tape.read.regions {
-                let mut deployed = database.datacenters.iter().filter(|d| d.region == *region);
-                let serves = deployed.any(|d| d.status(self.world.now_ms()) == "ACTIVE");
+                let serves = database.regions.iter().any(|d| d.region == *region && d.serves);
                 require(serves, || format!("{region} does not serve"))?;
             }
         }
@@ -443,20 +481,16 @@ impl Court<'_> {
 
     /// Whether the region's key is enabled, usable by the cloud, claimed, recorded and registered.
     fn region_is_right(&self, region: &str) -> Verdict {
+        let truth = self.truth();
+        let region = truth.key_region(region);
         let arn = self.world.true_alias(ACCOUNT, region, ALIAS).ok_or_else(|| format!("{region}: no alias"))?;
         let enabled = self.world.true_keys().any(|k| k.arn == arn && k.state == KeyState::Enabled);
         require(enabled, || format!("{arn} is not enabled"))?;
-        require(self.vendor_may_use(region, arn), || format!("the cloud may not use {arn}"))?;
-        let registered = self.world.true_registration(ORGANIZATION, KIND, region);
+        require(truth.cloud_may_use(region, arn), || format!("the cloud may not use {arn}"))?;
+        let registered = truth.registration(region);
         require(registered == Some(arn), || format!("{region}: {registered:?} is registered"))?;
         let recorded = self.ghost.published.get(region);
         require(recorded.is_some_and(|r| r == arn), || format!("{region}: {recorded:?} is recorded"))
-    }
-
-    fn vendor_may_use(&self, region: &str, arn: &str) -> bool {
-        ["kms:Decrypt", "kms:GenerateDataKey"]
-            .iter()
-            .all(|action| self.world.truly_allows(arn, &vendor(region), action))
     }
 
     fn conditions_are_whole(&self, event: &Event<'_>) -> Verdict {
@@ -487,15 +521,14 @@ impl Court<'_> {
     }
 
     fn deployed_once(&self, event: &Event<'_>) -> Verdict {
-        let now = self.world.now_ms();
-        let live = || self.world.true_databases(ORGANIZATION).iter().filter(|d| d.status(now) != "TERMINATED");
+        let databases = self.truth().databases();
+        let live = || databases.iter().filter(|d| !d.gone);
         match event {
             Event::Send { sent: Sent::CreateDatabase { .. }, .. } => {
                 require(live().next().is_none(), || "a database is created beside another".to_owned())
             }
             Event::Send { sent: Sent::AddRegion { region }, .. } => {
-                let gone = |d: &StoredDatacenter| d.status(now) == "TERMINATED";
-                let there = live().any(|d| d.datacenters.iter().any(|d| d.region == region.as_str() && !gone(d)));
+                let there = live().any(|d| d.regions.iter().any(|d| d.region == region.as_str() && !d.gone));
                 require(!there, || format!("{region} is added again"))
             }
             Event::State => require(live().count() <= 1, || format!("{} databases", live().count())),

@@ -14,8 +14,8 @@ use super::devices::Devices;
 use super::explore::{explore, shortened, told};
 use super::scene::{Config, Index, Menu, Scene};
 
-const LOST: Menu = Menu { lost: true, ..Menu::NONE };
-const STALE: Menu = Menu { stale: true, ..Menu::NONE };
+pub(crate) const LOST: Menu = Menu { lost: true, ..Menu::NONE };
+pub(crate) const STALE: Menu = Menu { stale: true, ..Menu::NONE };
 const CREATION_LOST: Menu = Menu { calls: "kms:CreateKey", ..LOST };
 
 const ONE_KEY: &str = "S1 one key per identity exists, unless the store was lost";
@@ -23,7 +23,7 @@ const ONE_NAMED: &str = "S1/S25 one key per identity is ever named";
 const UNDER_THE_KEY: &str = "S19 what is deployed is under the registered key";
 const ONE_DATABASE: &str = "one database, each region added once";
 const REPEATED: &[&str] = &["S3 CreateKey is not repeated before settling and a scan"];
-const LOOKS: &[&str] = &["S19 deployed only after enough right looks"];
+pub(crate) const LOOKS: &[&str] = &["S19 deployed only after enough right looks"];
 
 /// A configuration, with and without a device: with it there is no harm, without it there is this one.
 pub(crate) fn mutant(
@@ -46,7 +46,7 @@ pub(crate) fn mutant(
     found(name, &config, harm, intact.graph.len());
 }
 
-fn found(name: &str, config: &Config, harm: &str, intact: usize) {
+pub(crate) fn found(name: &str, config: &Config, harm: &str, intact: usize) {
     let explored = explore(config);
     let Some((path, violation)) = explored.violation else {
         panic!("{name}: no harm in {} states", explored.graph.len())

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use cmk_operator::api::{CustomerKey, EncryptedCluster};
 use cmk_operator::domain::moment::Moment;
 use cmk_operator::plan::step::Site;
-use cmk_operator::sandbox::{Access, Fault, Match, ORGANIZATION, Rule, World};
+use cmk_operator::sandbox::{Access, Fault, Match, Rule, World};
 
 use super::act::{Act, Clash, Disturbance, Trouble, Who};
 use super::judge::{Event, Violation};
 use super::lab::{Ghost, Lab, Objects, lock};
 use super::ledger::bump;
 use super::pass::{self, Process};
-use super::scene::{self, Config, FENCE, Index, LAG, Menu, Start};
+use super::scene::{Config, FENCE, Index, LAG, Menu, Start};
 use super::stopped::Stopped;
-use super::{admin, users};
+use super::truth::Truth;
+use super::{admin, files, users};
 
 /// A state: the clouds, both objects as the API server holds them, what the process remembers, a pass that stopped, and
 /// what the judges remember.
@@ -49,9 +50,9 @@ impl Node {
     pub(crate) fn first(config: &Config) -> Self {
         let scene = &config.scene;
         let mut node = Self {
-            world: scene::world(),
-            key: Some(Arc::new(scene::key(scene))),
-            cluster: (scene.start != Start::Key).then(|| Arc::new(scene::cluster(scene))),
+            world: files::world(),
+            key: Some(Arc::new(files::key(scene))),
+            cluster: (scene.start != Start::Key).then(|| Arc::new(files::cluster(scene))),
             process: Process::default(),
             stopped: None,
             ghost: Ghost::default(),
@@ -77,7 +78,7 @@ impl Node {
                 *self = next;
             }
         }
-        assert!(self.rests(), "the scene comes to rest where it may not");
+        assert!(self.rests(&config.scene), "the scene comes to rest where it may not");
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -94,6 +95,7 @@ impl Node {
             Act::Resume => self.resume(config)?,
             other => (self.happens(other, config)?, Report::default()),
         };
+        next.world.catch_up();
         next.world.forget_before(next.world.now_ms() - LAG);
         let lab = next.lab(config, Disturbance::Nothing);
         lab.judge(&Event::State);
@@ -215,8 +217,8 @@ impl Node {
             }
             Act::Delete(Who::Key) => *key = users::delete(key, self.now(), ghost)?,
             Act::Delete(Who::Cluster) => *cluster = users::delete(cluster, self.now(), ghost)?,
-            Act::Confirm(Who::Key) => *key = users::confirm(key, world, ghost)?,
-            Act::Confirm(Who::Cluster) => *cluster = users::confirm(cluster, world, ghost)?,
+            Act::Confirm(Who::Key) => *key = users::confirm(key, world, &config.scene, ghost)?,
+            Act::Confirm(Who::Cluster) => *cluster = users::confirm(cluster, world, &config.scene, ghost)?,
             Act::Unconfirm(Who::Key) => *key = users::unconfirm(key, ghost)?,
             Act::Unconfirm(Who::Cluster) => *cluster = users::unconfirm(cluster, ghost)?,
             Act::Switch(Who::Key) => *key = users::switch(key)?,
@@ -228,7 +230,7 @@ impl Node {
             // Between the looks of a pass and its deployment nobody can keep the support from it; what that leaves is seen
             // and told by the next look.
             Act::Unregister | Act::Withdraw if self.stopped.is_some() => return None,
-            other => admin::act(other, world, ghost)?,
+            other => admin::act(other, world, &config.scene, ghost)?,
         }
         Some(next)
     }
@@ -248,15 +250,12 @@ impl Node {
         for region in self.key.iter().flat_map(|key| &key.status).flat_map(|status| &status.regions) {
             all.extend(region.creation.as_ref().map(|c| at(&c.started_at) + settings.create_settle));
             all.extend(region.registration.as_ref().map(|r| at(&r.started_at) + settings.deploy_settle));
+            let link = region.cloud_role.as_ref().and_then(|role| role.requested_at.as_ref());
+            all.extend(link.map(|asked| at(asked) + settings.deploy_settle));
         }
         let creation = self.cluster.as_ref().and_then(|cluster| cluster.status.as_ref()?.creation.as_ref());
         all.extend(creation.map(|creation| at(&creation.started_at) + settings.deploy_settle));
-        for database in self.world.true_databases(ORGANIZATION) {
-            all.push(Moment(database.created_at_ms + LAG));
-            all.extend(database.terminated_ms.map(|(_, over)| Moment(over)));
-            all.extend(database.datacenters.iter().map(|d| Moment(d.ready_at_ms)));
-            all.extend(database.datacenters.iter().filter_map(|d| d.terminated_at_ms).map(Moment));
-        }
+        all.extend(Truth::of(&self.world, &config.scene).moments());
         if let Some(stopped) = &self.stopped {
             all.push(Moment(stopped.began.0 + FENCE));
         }

@@ -23,12 +23,13 @@ use cmk_operator::ports::Authority;
 use futures::FutureExt;
 
 use super::act::{Disturbance, Who};
+use super::files::{REGIONS, credentials, installation};
 use super::lab::{Lab, Passing, lock};
 use super::ledger::{Held, Shelf};
 use super::memo::Decision;
 use super::print::Print;
-use super::scene::{credentials, installation, vendor};
 use super::stopped::{Snapshot, Stopped};
+use super::truth::Truth;
 use super::users::{self, Used};
 use super::wire::Wire;
 
@@ -88,6 +89,7 @@ impl Process {
             all.extend(memory.looks.values().map(|looks| looks.last + settings.gate_spacing));
             all.extend(memory.recent.values().map(|made| *made + settings.repair_holdoff));
             all.extend(memory.policy_writes.values().flatten().map(|write| write.at + settings.contest));
+            all.extend(memory.refused_roles.values().map(|since| *since + settings.deploy_settle));
             all.extend(noted.due.map(|(at, _)| at));
         }
         all
@@ -116,6 +118,10 @@ impl Process {
                     print.write_u64(*effect);
                     print.moment(*made);
                 }
+            }
+            for (region, since) in &memory.refused_roles {
+                region.hash(print);
+                print.age(*since, settings.deploy_settle.0);
             }
             for (region, writes) in &memory.policy_writes {
                 region.hash(print);
@@ -178,7 +184,7 @@ trait Declares: Held + Used {
 impl Declares for CustomerKey {
     fn desired(&self, lab: &Lab<'_>) -> Desired {
         let mut key = parse::customer_key(self, &installation()).unwrap();
-        key.capabilities.registration_is_final = lab.config.scene.registration_is_final;
+        lab.config.scene.adjust(&mut key);
         // As `controller::dereference` lists them: only where something may be torn down.
         let declared = |name: &str| self.spec.regions.iter().any(|region| region.name == name);
         let left = self.status.iter().flat_map(|status| &status.regions).any(|region| !declared(&region.name));
@@ -196,7 +202,7 @@ impl Declares for EncryptedCluster {
             Some(key) => {
                 let allowed = allows(&key, "team", &BTreeMap::new());
                 let mut key = parse::customer_key(&key, &installation()).unwrap();
-                key.capabilities.registration_is_final = lab.config.scene.registration_is_final;
+                lab.config.scene.adjust(&mut key);
                 Reading::Present(LinkedKey { key, allowed })
             }
             None => Reading::Absent,
@@ -206,7 +212,7 @@ impl Declares for EncryptedCluster {
 }
 
 fn credentials_for(desired: &Desired) -> Credentials {
-    if desired.key().is_some() { credentials() } else { Credentials::default() }
+    desired.key().map_or_else(Credentials::default, |key| credentials(&key.scope))
 }
 
 /// What is true of the objects while a pass reads them.
@@ -232,7 +238,7 @@ fn read<K: Used>(lab: &Lab<'_>, object: &K) -> Read {
         regions: owned(object.regions()),
         confirmed: annotated.iter().filter_map(|token| confirmed.get(token).cloned()).collect(),
         used: user.iter().flat_map(|user| &user.regions).map(ToString::to_string).collect(),
-        torn: super::scene::REGIONS.iter().copied().filter(torn).map(ToOwned::to_owned).collect(),
+        torn: REGIONS.iter().copied().filter(torn).map(ToOwned::to_owned).collect(),
     }
 }
 
@@ -385,14 +391,23 @@ fn count_looks(lab: &Lab<'_>, observed: &Observed) {
     let spacing = lab.config.settings.gate_spacing.0;
     let mut ghost = lock(&lab.ghost);
     for (region, seen) in &observed.regions {
-        let failed = [seen.by_alias.fault(), seen.registration.fault(), seen.policy.fault(), seen.tags.fault()];
+        let failed = [
+            seen.by_alias.fault(),
+            seen.registration.fault(),
+            seen.role.registration.fault(),
+            seen.policy.fault(),
+            seen.tags.fault(),
+        ];
         if failed.iter().any(Option::is_some) || observed.caller.fault().is_some() || observed.scope.fault().is_some() {
             continue;
         }
         let arn = seen.by_alias.present().filter(|key| key.state == KeyState::Enabled).map(|key| key.arn.to_string());
+        let through_role = seen.role.registration.present().filter(|found| found.usable).map(|found| &found.key);
+        let registered = seen.registration.present().or(through_role);
+        let user = Truth::of(&lab.clouds.world(), &lab.config.scene).user(region.as_str());
         let right = arn.is_some()
-            && seen.registration.present() == arn.as_ref()
-            && seen.policy.present().is_some_and(|text| text.contains(&vendor(region.as_str())));
+            && registered == arn.as_ref()
+            && seen.policy.present().is_some_and(|text| text.contains(&user));
         let looks = ghost.right_looks.entry(region.to_string()).or_default();
         *looks = match *looks {
             _ if !right => (0, 0),

@@ -5,10 +5,12 @@ use cmk_operator::api::condition::Condition;
 use cmk_operator::api::{CustomerKey, EncryptedCluster};
 use cmk_operator::controller::kind::Kind;
 use cmk_operator::domain::id::tag;
-use cmk_operator::sandbox::{ACCOUNT, ORGANIZATION};
+use cmk_operator::sandbox::ACCOUNT;
 
+use super::files::ALIAS;
 use super::node::Node;
-use super::scene::{ALIAS, KIND};
+use super::scene::Scene;
+use super::truth::Truth;
 use super::users::{self, Used};
 
 /// What is said of the whole.
@@ -27,12 +29,13 @@ fn is_not_ready_because<K: Kind>(object: &K, reason: &str) -> bool {
 
 impl Node {
     /// Whether both objects may stay as they are.
-    pub(crate) fn rests(&self) -> bool {
-        self.key.as_deref().is_none_or(|key| self.key_rests(key))
-            && self.cluster.as_deref().is_none_or(|cluster| self.cluster_rests(cluster))
+    pub(crate) fn rests(&self, scene: &Scene) -> bool {
+        let truth = Truth::of(&self.world, scene);
+        self.key.as_deref().is_none_or(|key| self.key_rests(key, truth))
+            && self.cluster.as_deref().is_none_or(|cluster| self.cluster_rests(cluster, truth))
     }
 
-    fn key_rests(&self, key: &CustomerKey) -> bool {
+    fn key_rests(&self, key: &CustomerKey, truth: Truth<'_>) -> bool {
         if users::is_deleting(key) {
             return is_blocked(key);
         }
@@ -40,19 +43,18 @@ impl Node {
             return true;
         }
         let removal_waits = key.removals().iter().any(|(_, status)| !status.blocked_by.is_empty());
-        let lost = key.regions().iter().any(|region| self.registration_is_lost(region));
+        let lost = key.regions().iter().any(|region| self.registration_is_lost(region, truth));
         (removal_waits && (is_not_ready_because(key, "DeletionBlocked") || is_not_ready_because(key, "RegionInUse")))
             || (lost && is_not_ready_because(key, "RegistrationLost"))
     }
 
     /// The key was registered and is no more.
-    fn registration_is_lost(&self, region: &str) -> bool {
+    fn registration_is_lost(&self, region: &str, truth: Truth<'_>) -> bool {
         let arn = self.world.true_alias(ACCOUNT, region, ALIAS);
-        let registered = self.world.true_registration(ORGANIZATION, KIND, region);
-        arn.is_some_and(|arn| self.ghost.registered.contains(arn)) && registered.is_none()
+        arn.is_some_and(|arn| self.ghost.registered.contains(arn)) && truth.registration(region).is_none()
     }
 
-    fn cluster_rests(&self, cluster: &EncryptedCluster) -> bool {
+    fn cluster_rests(&self, cluster: &EncryptedCluster, truth: Truth<'_>) -> bool {
         if users::is_deleting(cluster) {
             return is_blocked(cluster);
         }
@@ -62,28 +64,26 @@ impl Node {
         if is_ready(cluster) {
             return true;
         }
-        let now = self.world.now_ms();
-        let recorded = cluster.status.as_ref().and_then(|status| status.upstream_id.as_ref());
-        let databases = self.world.true_databases(ORGANIZATION);
+        let recorded = cluster.status.as_ref().and_then(|status| status.upstream_id.as_deref());
+        let databases = truth.databases();
         // One that is noted on the key as this cluster's is found again.
-        let noted = |id: &String| {
+        let noted = |id: &str| {
             self.world
                 .true_keys()
                 .any(|key| key.tags.iter().any(|(name, value)| name.starts_with(tag::DATABASE_PREFIX) && value == id))
         };
-        let another =
-            databases.iter().any(|d| Some(&d.id) != recorded && d.status(now) != "TERMINATED" && !noted(&d.id));
-        let gone = recorded.is_some_and(|id| databases.iter().any(|d| d.id == *id && d.terminated_ms.is_some()));
+        let another = databases.iter().any(|d| Some(d.id) != recorded && !d.gone && !noted(d.id));
+        // Some clouds forget what is gone.
+        let gone = recorded.is_some_and(|id| databases.iter().all(|d| d.id != id || d.goes));
         // A region of it was taken away, or taken away and put back into the spec.
-        let removed = databases.iter().filter(|d| Some(&d.id) == recorded).any(|d| {
-            let of_region =
-                |region: &&str| d.datacenters.iter().any(|dc| dc.region == **region && dc.terminated_at_ms.is_some());
+        let removed = databases.iter().filter(|d| Some(d.id) == recorded).any(|d| {
+            let of_region = |region: &&str| d.regions.iter().any(|of| of.region == **region && of.goes);
             cluster.regions().iter().any(of_region)
         });
         let removal_waits = cluster.removals().iter().any(|(_, status)| !status.blocked_by.is_empty());
         let key_fails = users::is_deleting(key)
             || !is_ready(key)
-            || cluster.regions().iter().any(|region| !key.regions().contains(region));
+            || cluster.regions().iter().any(|region| !key.regions().contains(&truth.key_region(region)));
         key_fails
             || (another && is_not_ready_because(cluster, "DatabaseConflict"))
             || ((gone || removed) && is_not_ready_because(cluster, "DatabaseGone"))

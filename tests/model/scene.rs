@@ -1,35 +1,17 @@
-//! What the model starts from: one key in two regions, one cluster over both, two clouds, small windows.
+//! Which explorations there are: from what they start, what can go wrong, and in how long a time.
 
-use cmk_operator::api::{CustomerKey, EncryptedCluster};
-use cmk_operator::domain::capabilities::{Cloud, Scope};
-use cmk_operator::domain::id::Name;
+use cmk_operator::domain::capabilities::Cloud;
+use cmk_operator::domain::desired::DesiredKey;
 use cmk_operator::domain::moment::Span;
-use cmk_operator::domain::observed::CredentialsSeen;
-use cmk_operator::domain::reading::Reading;
-use cmk_operator::observe::Credentials;
 use cmk_operator::plan::Settings;
-use cmk_operator::ports::Session;
-use cmk_operator::sandbox::astra::{DatabaseType, OrgSettings};
-use cmk_operator::sandbox::{self, ACCOUNT, ORGANIZATION, TOKEN, World};
-use serde_json::json;
 
 use super::act::{Act, Who};
 use super::devices::{AllThere, Devices};
 use super::memo::Memo;
 
-/// The primary region, and the one that is added.
-pub(crate) const REGIONS: [&str; 2] = ["eu-west-1", "us-east-1"];
-pub(crate) const KIND: DatabaseType = DatabaseType::Serverless;
-pub(crate) const ALIAS: &str = "alias/cmk-operator/prod/team/orders";
-pub(crate) const DATABASE: &str = "orders";
-/// An account that somebody else lets use the key.
-pub(crate) const AUDITOR: &str = "222222222222";
-const START: i64 = 1_800_000_000_000;
-
 /// The longest that any read of the model lags behind. Every window below is longer than it, as the real ones are
 /// longer than what AWS documents; where a window is not, the model finds the second key (see `mutants`).
 pub(crate) const LAG: i64 = 10_000;
-const DEPLOYS_IN: i64 = 5_000;
 /// How long a frozen process sleeps: past every window that it could have opened.
 pub(crate) const FREEZE: i64 = 25_000;
 /// A process that was stopped for this long starts no effect any more, and another replica acts. What was on its way just
@@ -88,6 +70,9 @@ pub(crate) const DRIFT: &[Act] = &[
     Act::Hold,
     Act::Lend,
 ];
+
+/// What IAM administrators do to a role that the operator made, beside [`PEOPLE`].
+pub(crate) const OF_ROLES: &[Act] = &[Act::Distrust, Act::Unpermit, Act::Disable, Act::Strip, Act::Rebuild, Act::Edit];
 
 /// How users end things, and begin them anew.
 pub(crate) const ENDS: &[Act] = &[
@@ -151,6 +136,8 @@ pub(crate) enum Start {
 /// What stands in the files that users apply, and what the cloud can do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scene {
+    /// The database cloud.
+    pub(crate) cloud: Cloud,
     pub(crate) start: Start,
     /// Whether the cloud has no call to withdraw a registration.
     pub(crate) registration_is_final: bool,
@@ -164,6 +151,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// Everything stays.
     pub(crate) const STAYS: Self = Self {
+        cloud: Cloud::Astra,
         start: Start::Nothing,
         registration_is_final: true,
         key_ends: false,
@@ -173,12 +161,26 @@ impl Scene {
 
     /// Everything is to go with its object, and registrations can be withdrawn.
     pub(crate) const fn ends(start: Start) -> Self {
-        Self { start, registration_is_final: false, key_ends: true, cluster_ends: true, multi_region: false }
+        Self { start, registration_is_final: false, key_ends: true, cluster_ends: true, ..Self::STAYS }
+    }
+
+    /// The same on Atlas: one key, in one region, as a role that the operator makes.
+    pub(crate) const fn on_atlas(self) -> Self {
+        Self { cloud: Cloud::Atlas, registration_is_final: false, ..self }
     }
 
     /// The same with one multi-Region key.
     pub(crate) const fn of_one_key(self) -> Self {
         Self { multi_region: true, ..self }
+    }
+}
+
+impl Scene {
+    /// Has the cloud of this scene do what it can do here.
+    pub(crate) fn adjust(&self, key: &mut DesiredKey) {
+        if self.cloud == Cloud::Astra {
+            key.capabilities.registration_is_final = self.registration_is_final;
+        }
     }
 }
 
@@ -244,96 +246,4 @@ pub(crate) fn settings() -> Settings {
         take_over_from: None,
         ambient_namespaces: None,
     }
-}
-
-pub(crate) fn installation() -> Name {
-    "prod".parse().unwrap()
-}
-
-pub(crate) fn world() -> World {
-    let mut world = World::sandbox(
-        START,
-        sandbox::Settings {
-            history_ms: LAG,
-            tag_index_lag_ms: LAG,
-            astra_list_lag_ms: LAG,
-            ..sandbox::Settings::default()
-        },
-    );
-    world.edit_astra_org(ORGANIZATION, |org| {
-        *org.settings_mut() = OrgSettings { deploy_ms: DEPLOYS_IN, terminate_ms: DEPLOYS_IN, ..OrgSettings::default() };
-    });
-    // Somebody else's key, which nobody may touch.
-    let foreign = sandbox::kms::CreateKey {
-        description: Some("foreign".to_owned()),
-        tags: vec![sandbox::kms::Tag::new("owner", "somebody else")],
-        ..sandbox::kms::CreateKey::default()
-    };
-    world.kms(ACCOUNT, REGIONS[0]).create_key(&foreign).unwrap();
-    world.advance(3_600_000);
-    world.forget_before(i64::MAX);
-    world
-}
-
-/// The key as it stands in the files.
-pub(crate) fn key(scene: &Scene) -> CustomerKey {
-    let regions: Vec<_> = REGIONS.iter().map(|name| json!({ "name": name })).collect();
-    let policy = if scene.key_ends { "ScheduleDeletion" } else { "Retain" };
-    let mut settings = json!({ "rotation": { "periodDays": 365 } });
-    if scene.multi_region {
-        settings["multiRegion"] = json!({ "primaryRegion": REGIONS[0] });
-    }
-    let object = json!({
-        "apiVersion": "cmk-operator.io/v1alpha1", "kind": "CustomerKey",
-        "metadata": { "namespace": "team", "name": "orders", "uid": "k", "generation": 1, "resourceVersion": "1" },
-        "spec": {
-            "regions": regions,
-            "deletionPolicy": policy,
-            "key": settings,
-            "aws": { "accountId": ACCOUNT },
-            "upstream": { "astra": {
-                "organizationId": ORGANIZATION, "databaseType": "Serverless", "credentialsSecretRef": { "name": "astra" }
-            } }
-        }
-    });
-    serde_json::from_value(object).unwrap()
-}
-
-/// The cluster as it stands in the files.
-pub(crate) fn cluster(scene: &Scene) -> EncryptedCluster {
-    let regions: Vec<_> = REGIONS.iter().map(|name| json!({ "name": name })).collect();
-    let policy = if scene.cluster_ends { "Delete" } else { "Retain" };
-    let object = json!({
-        "apiVersion": "cmk-operator.io/v1alpha1", "kind": "EncryptedCluster",
-        "metadata": { "namespace": "team", "name": "orders", "uid": "c", "generation": 1, "resourceVersion": "1" },
-        "spec": {
-            "customerKeyRef": { "name": "orders" },
-            "regions": regions,
-            "primaryRegion": REGIONS[0],
-            "deletionPolicy": policy,
-            "deployment": { "astra": { "name": DATABASE, "tier": "serverless", "capacityUnits": 1 } }
-        }
-    });
-    serde_json::from_value(object).unwrap()
-}
-
-pub(crate) fn credentials() -> Credentials {
-    let scope = Scope {
-        cloud: Cloud::Astra,
-        id: ORGANIZATION.to_owned(),
-        database_type: "Serverless".to_owned(),
-        principal_role: "creator".to_owned(),
-    };
-    let values = [("token".to_owned(), TOKEN.to_owned())].into();
-    let session = Session { scope, credentials: cmk_operator::ports::Credentials(values) };
-    Credentials {
-        seen: Reading::Present(CredentialsSeen { secret: "team/astra".to_owned(), lacking: Vec::new() }),
-        session: Some(session.clone()),
-        deploy: Some(session),
-    }
-}
-
-/// As whom the vendor uses keys of a region.
-pub(crate) fn vendor(region: &str) -> String {
-    format!("arn:aws:iam::{}:role/creator", sandbox::provider_account(region))
 }

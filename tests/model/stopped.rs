@@ -10,6 +10,7 @@ use cmk_operator::domain::memory::Memory;
 use cmk_operator::domain::moment::Moment;
 use cmk_operator::domain::observed::Depth;
 use cmk_operator::domain::reading::Reading;
+use cmk_operator::domain::role_link::RoleLink;
 use cmk_operator::ports::Fault;
 
 use super::act::Who;
@@ -23,6 +24,7 @@ use super::scene::FENCE;
 pub(crate) enum Answer {
     Key(Result<KeyArn, Fault>),
     Database(Result<String, Fault>),
+    Link(Result<RoleLink, Fault>),
     Done(Result<(), Fault>),
     Policy(Reading<String>),
     Object(Result<Snapshot, Fault>),

@@ -12,13 +12,15 @@ use cmk_operator::controller::kind::Kind;
 use cmk_operator::domain::confirmation::{Token, tokens};
 use cmk_operator::domain::id::tag;
 use cmk_operator::domain::moment::Moment;
-use cmk_operator::sandbox::{ORGANIZATION, World};
+use cmk_operator::sandbox::World;
 use kube::ResourceExt;
 
 use super::act::Who;
+use super::files::{self, REGIONS};
 use super::lab::Ghost;
 use super::ledger::{Held, bump, version};
-use super::scene::{self, REGIONS, Scene};
+use super::scene::Scene;
+use super::truth::Truth;
 
 /// A kind, as its users know it.
 pub(crate) trait Used: Held {
@@ -49,12 +51,12 @@ pub(crate) trait Used: Held {
     fn surplus(&self) -> Vec<(&str, &str)>;
 
     /// Everything that may go with the object, and what a token for it is for.
-    fn things(world: &World) -> Vec<String>;
+    fn things(world: &World, scene: &Scene) -> Vec<String>;
 }
 
 impl Used for CustomerKey {
     fn in_files(scene: &Scene) -> Self {
-        scene::key(scene)
+        files::key(scene)
     }
 
     fn respec(&mut self, file: Self) {
@@ -96,14 +98,14 @@ impl Used for CustomerKey {
         all.filter_map(|key| Some((key.key_arn.as_str(), key.confirmation_token.as_deref()?))).collect()
     }
 
-    fn things(world: &World) -> Vec<String> {
+    fn things(world: &World, _: &Scene) -> Vec<String> {
         world.true_keys().filter(|key| key.tags.contains_key(tag::NONCE)).map(|key| key.arn.to_owned()).collect()
     }
 }
 
 impl Used for EncryptedCluster {
     fn in_files(scene: &Scene) -> Self {
-        scene::cluster(scene)
+        files::cluster(scene)
     }
 
     fn respec(&mut self, file: Self) {
@@ -144,8 +146,8 @@ impl Used for EncryptedCluster {
         Vec::new()
     }
 
-    fn things(world: &World) -> Vec<String> {
-        world.true_databases(ORGANIZATION).iter().map(|database| database.id.clone()).collect()
+    fn things(world: &World, scene: &Scene) -> Vec<String> {
+        Truth::of(world, scene).databases().iter().map(|database| database.id.to_owned()).collect()
     }
 }
 
@@ -155,11 +157,11 @@ pub(crate) fn is_deleting<K: Kind>(object: &K) -> bool {
 }
 
 /// Every token that the object shows, and what it stands for.
-pub(crate) fn shown<K: Used>(object: &K, world: &World) -> Vec<(String, String)> {
+pub(crate) fn shown<K: Used>(object: &K, world: &World, scene: &Scene) -> Vec<(String, String)> {
     let token = |status: &DeletionStatus| status.confirmation_token.clone();
     let mut all: Vec<(String, String)> = Vec::new();
     if let Some(token) = object.deletion().and_then(token) {
-        let meaning = whole(object, world, &token);
+        let meaning = whole(object, &K::things(world, scene), &token);
         all.push((token, meaning));
     }
     let removals = object.removals().into_iter();
@@ -180,8 +182,7 @@ pub(crate) fn surplus(arn: &str) -> String {
 
 /// What the token for a whole object stands for: found by trying, as nothing but the object's uid, the moment at which its
 /// deletion was asked for and the things themselves may be in it.
-fn whole<K: Used>(object: &K, world: &World, token: &str) -> String {
-    let things = K::things(world);
+fn whole<K: Used>(object: &K, things: &[String], token: &str) -> String {
     let asked = object.meta().deletion_timestamp.as_ref().map(cmk_operator::api::condition::moment);
     let asked = asked.map(|at| at.to_string()).unwrap_or_default();
     let uid = object.uid().unwrap_or_default();
@@ -248,9 +249,9 @@ pub(crate) fn delete<K: Used>(slot: &Slot<K>, now: Moment, ghost: &mut Ghost) ->
 }
 
 /// Confirms everything of which the object shows a token. None: there is nothing more to confirm.
-pub(crate) fn confirm<K: Used>(slot: &Slot<K>, world: &World, ghost: &mut Ghost) -> Option<Slot<K>> {
+pub(crate) fn confirm<K: Used>(slot: &Slot<K>, world: &World, scene: &Scene, ghost: &mut Ghost) -> Option<Slot<K>> {
     let object = slot.as_deref()?;
-    let shown = shown(object, world);
+    let shown = shown(object, world, scene);
     let there = annotated(object);
     if shown.iter().all(|(token, _)| there.contains(token)) {
         return None;

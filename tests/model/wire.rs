@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use cmk_operator::domain::desired::{DatabaseRequest, NewKey};
+use cmk_operator::domain::iam_role::{IamRole, NewRole};
 use cmk_operator::domain::id::{KeyArn, Owner, Region};
 use cmk_operator::domain::moment::Moment;
 use cmk_operator::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer, Rotation};
 use cmk_operator::domain::reading::{Reading, Why};
+use cmk_operator::domain::role_link::{RegistrationSeen, RoleLink};
 use cmk_operator::ports::{Applied, Fault, KeyService, Place, Session, Upstream};
 
 use super::act::Who;
@@ -169,40 +171,72 @@ impl KeyService for Wire<'_, '_> {
         }
         done
     }
+
+    async fn role(&self, place: &Place, arn: &str) -> Reading<IamRole> {
+        self.read(self.lab.clouds.role(place, arn).await)
+    }
+
+    async fn create_role(&self, place: &Place, role: &NewRole) -> Result<(), Fault> {
+        self.write(Sent::MakeRole { role: &role.arn }, self.lab.clouds.create_role(place, role)).await
+    }
+
+    async fn trust_role(&self, place: &Place, arn: &str, trust: &str) -> Result<(), Fault> {
+        self.write(Sent::ChangeRole { role: arn }, self.lab.clouds.trust_role(place, arn, trust)).await
+    }
+
+    async fn permit_role(&self, place: &Place, arn: &str, policy: &str) -> Result<(), Fault> {
+        self.write(Sent::ChangeRole { role: arn }, self.lab.clouds.permit_role(place, arn, policy)).await
+    }
+
+    async fn delete_role(&self, place: &Place, arn: &str) -> Result<(), Fault> {
+        self.write(Sent::DeleteRole { role: arn }, self.lab.clouds.delete_role(place, arn)).await
+    }
+}
+
+/// A call to the database cloud: by its real adapter, or for Astra by a typed port.
+macro_rules! upstream {
+    ($wire:expr, $call:ident($($argument:expr),*)) => {
+        async {
+            match $wire.lab.adapters() {
+                Some(adapters) => adapters.$call($($argument),*).await,
+                None => $wire.lab.clouds.$call($($argument),*).await,
+            }
+        }
+    };
 }
 
 impl Upstream for Wire<'_, '_> {
     async fn scope(&self, session: &Session) -> Reading<String> {
-        self.read(self.lab.clouds.scope(session).await)
+        self.read(upstream!(self, scope(session)).await)
     }
 
     async fn principals(&self, session: &Session, region: &Region) -> Reading<Vec<String>> {
-        self.read(self.lab.clouds.principals(session, region).await)
+        self.read(upstream!(self, principals(session, region)).await)
     }
 
     async fn offer(&self, session: &Session, region: &Region) -> Reading<RegionOffer> {
-        self.read(self.lab.clouds.offer(session, region).await)
+        self.read(upstream!(self, offer(session, region)).await)
     }
 
     async fn registration(&self, session: &Session, region: &Region) -> Reading<String> {
-        self.read(self.lab.clouds.registration(session, region).await)
+        self.read(upstream!(self, registration(session, region)).await)
     }
 
     async fn register(&self, session: &Session, region: &Region, key: &KeyArn) -> Result<(), Fault> {
-        self.write(Sent::Register { region, key }, self.lab.clouds.register(session, region, key)).await
+        self.write(Sent::Register { region, key }, upstream!(self, register(session, region, key))).await
     }
 
     async fn database(&self, session: &Session, id: &str) -> Reading<Database> {
-        self.read(self.lab.clouds.database(session, id).await)
+        self.read(upstream!(self, database(session, id)).await)
     }
 
     async fn databases_named(&self, session: &Session, name: &str) -> Reading<Vec<Database>> {
-        self.read(self.lab.clouds.databases_named(session, name).await)
+        self.read(upstream!(self, databases_named(session, name)).await)
     }
 
     async fn databases(&self, session: &Session) -> Reading<Vec<Database>> {
         // Nothing is done because of it, so it is no place for faults.
-        self.lab.clouds.databases(session).await
+        upstream!(self, databases(session)).await
     }
 
     async fn create_database(
@@ -215,7 +249,7 @@ impl Upstream for Wire<'_, '_> {
             return known;
         }
         self.send(&Sent::CreateDatabase { region });
-        let created = self.lab.clouds.create_database(session, request, region).await;
+        let created = upstream!(self, create_database(session, request, region)).await;
         self.lab.answered(|| Answer::Database(created.clone()));
         created
     }
@@ -227,14 +261,54 @@ impl Upstream for Wire<'_, '_> {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<(), Fault> {
-        self.write(Sent::AddRegion { region }, self.lab.clouds.add_region(session, id, request, region)).await
+        self.write(Sent::AddRegion { region }, upstream!(self, add_region(session, id, request, region))).await
     }
 
     async fn remove_region(&self, session: &Session, id: &str, region: &Region) -> Result<(), Fault> {
-        self.write(Sent::RemoveRegion { id, region }, self.lab.clouds.remove_region(session, id, region)).await
+        self.write(Sent::RemoveRegion { id, region }, upstream!(self, remove_region(session, id, region))).await
     }
 
     async fn terminate_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
-        self.write(Sent::Terminate { id }, self.lab.clouds.terminate_database(session, id)).await
+        self.write(Sent::Terminate { id }, upstream!(self, terminate_database(session, id))).await
+    }
+
+    async fn registration_by_role(&self, session: &Session) -> Reading<RegistrationSeen> {
+        self.read(upstream!(self, registration_by_role(session)).await)
+    }
+
+    async fn role_links(&self, session: &Session) -> Reading<Vec<RoleLink>> {
+        self.read(upstream!(self, role_links(session)).await)
+    }
+
+    async fn create_role_link(&self, session: &Session) -> Result<RoleLink, Fault> {
+        if let Some(Answer::Link(known)) = self.lab.known() {
+            return known;
+        }
+        self.send(&Sent::MakeLink);
+        let made = upstream!(self, create_role_link(session)).await;
+        self.lab.answered(|| Answer::Link(made.clone()));
+        made
+    }
+
+    async fn authorize_role_link(&self, session: &Session, link: &str, role: &str) -> Result<(), Fault> {
+        self.write(Sent::Authorize { role }, upstream!(self, authorize_role_link(session, link, role))).await
+    }
+
+    async fn register_by_role(
+        &self,
+        session: &Session,
+        region: &Region,
+        key: &KeyArn,
+        link: &str,
+    ) -> Result<(), Fault> {
+        self.write(Sent::Register { region, key }, upstream!(self, register_by_role(session, region, key, link))).await
+    }
+
+    async fn withdraw(&self, session: &Session) -> Result<(), Fault> {
+        self.write(Sent::Withdraw, upstream!(self, withdraw(session))).await
+    }
+
+    async fn remove_role_link(&self, session: &Session, link: &str) -> Result<(), Fault> {
+        self.write(Sent::RemoveLink, upstream!(self, remove_role_link(session, link))).await
     }
 }

@@ -10,6 +10,7 @@ mod roles;
 mod simulate;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash as _, Hasher};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -361,6 +362,13 @@ impl Iam {
 
     pub(super) fn forget_before(&mut self, at_ms: i64) {
         self.accounts.values_mut().for_each(|all| all.forget_before(at_ms));
+    }
+
+    /// Hashes the principals of simulated accounts, with what they were lately.
+    pub(super) fn hash_state<H: Hasher>(&self, state: &mut H) {
+        for account in self.accounts.values() {
+            account.versions().for_each(|version| version.hash(state));
+        }
     }
 
     /// The roles, for a dump of the world: what they trust and what they may do (`null`: everything).
