@@ -2,8 +2,8 @@
 //! explored exhaustively: every interleaving of passes and time, with every choice of a few faults.
 //!
 //! # Assumptions
-//! - Astra is called by a typed port, which is faster. Atlas is called by its real adapter; one is made for each pass, so each
-//!   asks for an access token of its own.
+//! - The database clouds are called by their real adapters. Those of a pass have learnt nothing from the one before, so on
+//!   Atlas each pass asks for an access token of its own.
 //! - One pass is atomic, but for what a fault does in its midst (death, another replica's pass, a long sleep, or a stop
 //!   after which anything may happen before it goes on). One pass at a time is stopped.
 //! - No read lags longer than `scene::LAG`, and every window of the settings is longer (as 120 s and 300 s are to the
@@ -28,6 +28,8 @@
 
 #[path = "model/act.rs"]
 mod act;
+#[path = "inprocess/adapters.rs"]
+mod adapters;
 #[path = "model/admin.rs"]
 mod admin;
 #[path = "model/calm.rs"]
@@ -68,6 +70,8 @@ mod rest;
 mod role_mutants;
 #[path = "model/roles.rs"]
 mod roles;
+#[path = "model/says.rs"]
+mod says;
 #[path = "model/scene.rs"]
 mod scene;
 #[path = "model/stopped.rs"]

@@ -2,6 +2,9 @@
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, reason = "a failed test should stop at the place")]
 
+#[path = "inprocess/adapters.rs"]
+mod adapters;
+
 use std::collections::BTreeMap;
 
 use cmk_operator::commands::read_only::ReadOnly;
@@ -53,7 +56,7 @@ fn reads_go_through_and_writes_do_not() {
     let mut world = World::sandbox(NOW, Settings::default());
     world.record(true);
     let clouds = Clouds::new(world);
-    let port = ReadOnly::new(clouds.clone());
+    let (port, cloud) = (ReadOnly::new(clouds.clone()), ReadOnly::new(adapters::adapters(&clouds)));
     let region: Region = "us-east-1".parse().unwrap();
     let (place, session, request) = (place(&region), session(), request());
     let owner = Owner {
@@ -67,7 +70,7 @@ fn reads_go_through_and_writes_do_not() {
     let new = NewKey { description: String::new(), tags: BTreeMap::new(), policy: policy.clone(), multi_region: false };
     // One key and one database are there, made by somebody who may.
     let key: KeyArn = ready(clouds.create_key(&place, &new)).unwrap();
-    let database = ready(clouds.create_database(&session, &request, &region)).unwrap();
+    let database = ready(adapters::adapters(&clouds).create_database(&session, &request, &region)).unwrap();
     let before = clouds.world().log().len();
 
     assert!(ready(port.caller(&place)).present().is_some());
@@ -77,12 +80,12 @@ fn reads_go_through_and_writes_do_not() {
     assert!(ready(port.rotation(&place, &key)).present().is_some());
     assert!(ready(port.search(&place, &owner)).fault().is_none());
     assert!(ready(port.scan(&place, &owner, Moment(NOW))).fault().is_none());
-    assert!(ready(port.scope(&session)).present().is_some());
-    assert!(ready(port.principals(&session, &region)).present().is_some());
-    assert!(ready(port.offer(&session, &region)).present().is_some());
-    assert!(ready(port.registration(&session, &region)).is_absent());
-    assert!(ready(port.database(&session, &database)).present().is_some());
-    assert!(ready(port.databases_named(&session, "orders")).present().is_some());
+    assert!(ready(cloud.scope(&session)).present().is_some());
+    assert!(ready(cloud.principals(&session, &region)).present().is_some());
+    assert!(ready(cloud.offer(&session, &region)).present().is_some());
+    assert!(ready(cloud.registration(&session, &region)).is_absent());
+    assert!(ready(cloud.database(&session, &database)).present().is_some());
+    assert!(ready(cloud.databases_named(&session, "orders")).present().is_some());
     let reads = clouds.world().log().len();
     assert!(reads >= before + 13, "{before}, {reads}");
 
@@ -98,11 +101,11 @@ fn reads_go_through_and_writes_do_not() {
         ready(port.schedule_deletion(&place, &key, 30)),
         ready(port.cancel_deletion(&place, &key)),
         ready(port.enable(&place, &key)),
-        ready(port.register(&session, &region, &key)),
-        ready(port.create_database(&session, &request, &region)).map(drop),
-        ready(port.add_region(&session, &database, &request, &region)),
-        ready(port.remove_region(&session, &database, &region)),
-        ready(port.terminate_database(&session, &database)),
+        ready(cloud.register(&session, &region, &key)),
+        ready(cloud.create_database(&session, &request, &region)).map(drop),
+        ready(cloud.add_region(&session, &database, &request, &region)),
+        ready(cloud.remove_region(&session, &database, &region)),
+        ready(cloud.terminate_database(&session, &database)),
     ];
     for result in refused {
         let fault = result.unwrap_err();

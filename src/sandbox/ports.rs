@@ -1,4 +1,4 @@
-//! The ports on the simulated clouds, in process: for the model, and for tests of passes that need no HTTP.
+//! The port of AWS on the simulated clouds, in process: for the model, and for tests of passes that need no HTTP.
 //!
 //! # Guarantees
 //! - Nothing here decides, repeats, remembers or waits. A method is one call into the [`World`], or all pages of one
@@ -8,19 +8,15 @@
 //! # Caveats
 //! - What the real adapters add is not here: quota shares, cached identities, the check for a role that anybody can
 //!   assume, and scans that several callers share.
-//! - As [`Upstream`](crate::ports::Upstream) it is Astra, typed, which is fast enough for the model. Every cloud is there
-//!   by [`Clouds::carry`]: the real adapters send their requests to it.
+//! - The database clouds are called by their real adapters, whose requests [`Clouds::carry`] answers.
 
-mod databases;
 mod faults;
 mod iam;
 mod replicas;
-mod upstream;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::astra::{self, Astra};
 use super::failure::Failure;
 use super::iam::Identity;
 use super::kms::{CreateKey, KeyMetadata, KeyState as StoredState, Kms, Tag};
@@ -35,10 +31,10 @@ use crate::domain::id::{KeyArn, Owner, Region, tag};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, KeyFacts, KeyState, Rotation};
 use crate::domain::reading::Reading;
-use crate::ports::{KeyService, Place, Session};
+use crate::ports::{KeyService, Place};
 use faults::{Call, NotFound};
 
-/// Both ports on one world.
+/// The clouds of one world.
 #[derive(Clone, Debug)]
 pub struct Clouds {
     world: Arc<Mutex<World>>,
@@ -157,40 +153,6 @@ impl Clouds {
             }
             query.pagination_token = Some(page.pagination_token);
         }
-    }
-
-    fn astra<T>(
-        &self,
-        session: &Session,
-        call: &Call<'_>,
-        body: impl FnOnce(&mut Astra<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Fault> {
-        self.astra_look(session, call, body, |_| false)?.ok_or_else(|| call.broken("never absent"))
-    }
-
-    /// A read of which an answer that `absent` takes for it means that there is none.
-    fn astra_look<T>(
-        &self,
-        session: &Session,
-        call: &Call<'_>,
-        body: impl FnOnce(&mut Astra<'_>) -> Result<T, Failure>,
-        absent: impl FnOnce(&Failure) -> bool,
-    ) -> Result<Option<T>, Fault> {
-        let token = session.credentials.0.get("token").map_or("", |token| token.trim());
-        let mut world = self.world();
-        let result = body(&mut world.astra(token));
-        result.found(absent).map_err(|failure| {
-            let mut fault = call.astra(&failure);
-            // The vendor uses 401 and 403 both ways; what the token is good for tells them apart.
-            if failure.is_refused_token() {
-                match world.astra(token).current_org() {
-                    Ok(_) => fault.cause = Cause::Permission,
-                    Err(why) if why.is_refused_token() => fault.cause = Cause::Credentials,
-                    Err(_) => {}
-                }
-            }
-            fault
-        })
     }
 }
 

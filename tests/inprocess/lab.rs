@@ -18,6 +18,7 @@ use cmk_operator::plan::step::Site;
 use cmk_operator::ports::{Authority, Fault};
 use cmk_operator::sandbox::{Clouds, World};
 
+use super::adapters::adapters;
 use super::store::Store;
 use super::trouble::{FREEZE_MS, Kind, Meets, Trouble};
 
@@ -68,7 +69,7 @@ impl Lab {
     pub fn on(cloud: Cloud, world: World, settings: Settings) -> Self {
         let clouds = Clouds::new(world);
         Self {
-            upstream: clouds.adapters(),
+            upstream: adapters(&clouds),
             clouds,
             settings,
             secrets: BTreeMap::new(),
@@ -82,7 +83,7 @@ impl Lab {
 
     /// Forgets what the adapters have learnt, such as access tokens: whoever goes on from here begins alike.
     pub fn renew(&mut self) {
-        self.upstream = self.clouds.adapters();
+        self.upstream = adapters(&self.clouds);
     }
 
     pub fn keep_secret(&mut self, name: &str, values: &[(&str, &str)]) {
@@ -94,7 +95,7 @@ impl Lab {
     pub fn fork(&self) -> Self {
         let clouds = Clouds::new(self.clouds.world().clone());
         Self {
-            upstream: clouds.adapters(),
+            upstream: adapters(&clouds),
             clouds,
             settings: self.settings.clone(),
             secrets: self.secrets.clone(),

@@ -19,6 +19,7 @@
     reason = "a failed test should stop at the place"
 )]
 
+pub mod adapters;
 pub mod confirm;
 pub mod dereference;
 pub mod dice;

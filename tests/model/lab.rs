@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use cmk_operator::adapters::upstream;
 use cmk_operator::api::{CustomerKey, EncryptedCluster};
 use cmk_operator::clock::Clock;
-use cmk_operator::domain::capabilities::Cloud;
 use cmk_operator::domain::moment::Moment;
 use cmk_operator::execute::Witness;
 use cmk_operator::plan::step::Site;
@@ -16,6 +15,7 @@ use cmk_operator::ports::{Authority, Fault};
 use cmk_operator::sandbox::{Clouds, World};
 
 use super::act::{Clash, Disturbance, Who};
+use super::adapters::adapters;
 use super::judge::{self, Event, Violation};
 use super::pass::{self, Process, Tape};
 use super::scene::{Config, FENCE, FREEZE};
@@ -127,10 +127,9 @@ impl<'c> Lab<'c> {
         self
     }
 
-    /// The real adapters of the database clouds, if the cloud is called by them. Astra has a typed port in place of its
-    /// adapter: a pass is several times faster over it.
-    pub(crate) fn adapters(&self) -> Option<&upstream::Clouds> {
-        (self.config.scene.cloud != Cloud::Astra).then(|| self.adapters.get_or_init(|| self.clouds.adapters()))
+    /// The real adapters of the database clouds.
+    pub(crate) fn adapters(&self) -> &upstream::Clouds {
+        self.adapters.get_or_init(|| adapters(&self.clouds))
     }
 
     pub(crate) fn objects(&self) -> Objects {

@@ -193,50 +193,38 @@ impl KeyService for Wire<'_, '_> {
     }
 }
 
-/// A call to the database cloud: by its real adapter, or for Astra by a typed port.
-macro_rules! upstream {
-    ($wire:expr, $call:ident($($argument:expr),*)) => {
-        async {
-            match $wire.lab.adapters() {
-                Some(adapters) => adapters.$call($($argument),*).await,
-                None => $wire.lab.clouds.$call($($argument),*).await,
-            }
-        }
-    };
-}
-
 impl Upstream for Wire<'_, '_> {
     async fn scope(&self, session: &Session) -> Reading<String> {
-        self.read(upstream!(self, scope(session)).await)
+        self.read(self.lab.adapters().scope(session).await)
     }
 
     async fn principals(&self, session: &Session, region: &Region) -> Reading<Vec<String>> {
-        self.read(upstream!(self, principals(session, region)).await)
+        self.read(self.lab.adapters().principals(session, region).await)
     }
 
     async fn offer(&self, session: &Session, region: &Region) -> Reading<RegionOffer> {
-        self.read(upstream!(self, offer(session, region)).await)
+        self.read(self.lab.adapters().offer(session, region).await)
     }
 
     async fn registration(&self, session: &Session, region: &Region) -> Reading<String> {
-        self.read(upstream!(self, registration(session, region)).await)
+        self.read(self.lab.adapters().registration(session, region).await)
     }
 
     async fn register(&self, session: &Session, region: &Region, key: &KeyArn) -> Result<(), Fault> {
-        self.write(Sent::Register { region, key }, upstream!(self, register(session, region, key))).await
+        self.write(Sent::Register { region, key }, self.lab.adapters().register(session, region, key)).await
     }
 
     async fn database(&self, session: &Session, id: &str) -> Reading<Database> {
-        self.read(upstream!(self, database(session, id)).await)
+        self.read(self.lab.adapters().database(session, id).await)
     }
 
     async fn databases_named(&self, session: &Session, name: &str) -> Reading<Vec<Database>> {
-        self.read(upstream!(self, databases_named(session, name)).await)
+        self.read(self.lab.adapters().databases_named(session, name).await)
     }
 
     async fn databases(&self, session: &Session) -> Reading<Vec<Database>> {
         // Nothing is done because of it, so it is no place for faults.
-        upstream!(self, databases(session)).await
+        self.lab.adapters().databases(session).await
     }
 
     async fn create_database(
@@ -249,7 +237,7 @@ impl Upstream for Wire<'_, '_> {
             return known;
         }
         self.send(&Sent::CreateDatabase { region });
-        let created = upstream!(self, create_database(session, request, region)).await;
+        let created = self.lab.adapters().create_database(session, request, region).await;
         self.lab.answered(|| Answer::Database(created.clone()));
         created
     }
@@ -261,23 +249,23 @@ impl Upstream for Wire<'_, '_> {
         request: &DatabaseRequest,
         region: &Region,
     ) -> Result<(), Fault> {
-        self.write(Sent::AddRegion { region }, upstream!(self, add_region(session, id, request, region))).await
+        self.write(Sent::AddRegion { region }, self.lab.adapters().add_region(session, id, request, region)).await
     }
 
     async fn remove_region(&self, session: &Session, id: &str, region: &Region) -> Result<(), Fault> {
-        self.write(Sent::RemoveRegion { id, region }, upstream!(self, remove_region(session, id, region))).await
+        self.write(Sent::RemoveRegion { id, region }, self.lab.adapters().remove_region(session, id, region)).await
     }
 
     async fn terminate_database(&self, session: &Session, id: &str) -> Result<(), Fault> {
-        self.write(Sent::Terminate { id }, upstream!(self, terminate_database(session, id))).await
+        self.write(Sent::Terminate { id }, self.lab.adapters().terminate_database(session, id)).await
     }
 
     async fn registration_by_role(&self, session: &Session) -> Reading<RegistrationSeen> {
-        self.read(upstream!(self, registration_by_role(session)).await)
+        self.read(self.lab.adapters().registration_by_role(session).await)
     }
 
     async fn role_links(&self, session: &Session) -> Reading<Vec<RoleLink>> {
-        self.read(upstream!(self, role_links(session)).await)
+        self.read(self.lab.adapters().role_links(session).await)
     }
 
     async fn create_role_link(&self, session: &Session) -> Result<RoleLink, Fault> {
@@ -285,13 +273,13 @@ impl Upstream for Wire<'_, '_> {
             return known;
         }
         self.send(&Sent::MakeLink);
-        let made = upstream!(self, create_role_link(session)).await;
+        let made = self.lab.adapters().create_role_link(session).await;
         self.lab.answered(|| Answer::Link(made.clone()));
         made
     }
 
     async fn authorize_role_link(&self, session: &Session, link: &str, role: &str) -> Result<(), Fault> {
-        self.write(Sent::Authorize { role }, upstream!(self, authorize_role_link(session, link, role))).await
+        self.write(Sent::Authorize { role }, self.lab.adapters().authorize_role_link(session, link, role)).await
     }
 
     async fn register_by_role(
@@ -301,14 +289,15 @@ impl Upstream for Wire<'_, '_> {
         key: &KeyArn,
         link: &str,
     ) -> Result<(), Fault> {
-        self.write(Sent::Register { region, key }, upstream!(self, register_by_role(session, region, key, link))).await
+        self.write(Sent::Register { region, key }, self.lab.adapters().register_by_role(session, region, key, link))
+            .await
     }
 
     async fn withdraw(&self, session: &Session) -> Result<(), Fault> {
-        self.write(Sent::Withdraw, upstream!(self, withdraw(session))).await
+        self.write(Sent::Withdraw, self.lab.adapters().withdraw(session)).await
     }
 
     async fn remove_role_link(&self, session: &Session, link: &str) -> Result<(), Fault> {
-        self.write(Sent::RemoveLink, upstream!(self, remove_role_link(session, link))).await
+        self.write(Sent::RemoveLink, self.lab.adapters().remove_role_link(session, link)).await
     }
 }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use databases::kind_of;
 pub use databases::{CreateDatabase, DatacenterSpec, ListDatabases};
 pub use keys::{AwsKms, ExternalKms, ListedKey, OneKey, ProviderAccount};
 pub use shown::{Database, DatabaseInfo, Datacenter};

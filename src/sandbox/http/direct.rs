@@ -1,28 +1,10 @@
 //! The clouds' wires with no network in between: for the real adapters in process.
 
-use std::sync::Arc;
-
 use axum::http::{Request, Response};
 use futures::FutureExt as _;
 
 use super::{astra, atlas, singlestore};
-use crate::adapters::upstream::{self, Carrier};
-use crate::clock::Clock;
-use crate::domain::moment::Moment;
 use crate::sandbox::ports::Clouds;
-
-/// The time of the simulated world.
-struct WorldClock(Clouds);
-
-impl Clock for WorldClock {
-    fn now(&self) -> Moment {
-        Moment(self.0.world().now_ms())
-    }
-
-    fn monotonic_ms(&self) -> i64 {
-        self.0.world().now_ms()
-    }
-}
 
 impl Clouds {
     /// What a database cloud answers to a request, by the name of its host: `astra`, `atlas` or `singlestore`. None: the
@@ -40,13 +22,5 @@ impl Clouds {
         // All of it is there already.
         let body = axum::body::to_bytes(body, usize::MAX).now_or_never()?.ok()?;
         Some(Response::from_parts(parts, body.to_vec()))
-    }
-
-    /// The real adapters of the database clouds, which have learnt nothing yet; what they send is carried to these clouds.
-    pub fn adapters(&self) -> upstream::Clouds {
-        let clouds = self.clone();
-        let carrier: Carrier = Arc::new(move |request| clouds.carry(request));
-        let clock: Arc<dyn Clock> = Arc::new(WorldClock(self.clone()));
-        upstream::Clouds::carried(&carrier, &clock)
     }
 }

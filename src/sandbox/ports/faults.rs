@@ -32,11 +32,6 @@ impl<'a> Call<'a> {
         self.fault(failure, |error| self.of_code(error))
     }
 
-    /// What a failure of Astra means.
-    pub(super) fn astra(&self, failure: &Failure) -> Fault {
-        self.fault(failure, |error| of_status(error.status))
-    }
-
     /// The other side broke its contract.
     pub(super) fn broken(&self, message: &str) -> Fault {
         Fault::new(FaultClass::Terminal, self.operation, self.target, message)
@@ -61,29 +56,9 @@ impl<'a> Call<'a> {
     }
 }
 
-fn of_status(status: u16) -> Meaning {
-    match status {
-        401 => (FaultClass::Refused, Cause::Credentials, false),
-        403 => (FaultClass::Refused, Cause::Permission, false),
-        404 | 409 => (FaultClass::Conflict, Cause::Other, false),
-        400 | 422 => (FaultClass::Invalid, Cause::Other, false),
-        429 => (FaultClass::Throttled, Cause::Other, false),
-        500.. => TRANSIENT,
-        _ => (FaultClass::Terminal, Cause::Other, false),
-    }
-}
-
 impl Failure {
     pub(super) fn is_aws_not_found(&self) -> bool {
         self.service().is_some_and(|e| matches!(e.code.as_str(), "NotFoundException" | "NoSuchEntity"))
-    }
-
-    pub(super) fn is_astra_not_found(&self) -> bool {
-        self.service().is_some_and(|e| e.status == 404)
-    }
-
-    pub(super) fn is_refused_token(&self) -> bool {
-        self.service().is_some_and(|e| matches!(e.status, 401 | 403))
     }
 }
 
