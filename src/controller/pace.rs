@@ -43,7 +43,8 @@ pub fn next(
     let faults = failed_steps.chain(written.map(|fault| (fault.class, fault)));
     // A conflict says least of how long to wait; alone it waits too, for the next look may well show the same.
     let worst = faults.max_by_key(|(class, _)| (*class != FaultClass::Conflict, *class));
-    if let Some((class, fault)) = worst {
+    if let Some((class, fault)) = worst.filter(|(_, fault)| fault.retry_after.is_some() || !goes_on_elsewhere(outcome))
+    {
         let retry_after = fault.retry_after.map(Span::to_duration);
         return failed(note, now, class, retry_after, calls);
     }
@@ -58,6 +59,13 @@ pub fn next(
         return failed(note, now, FaultClass::Transient, None, calls);
     }
     Next::After(note.next(plan.next_look, now, slowest, jitter), Lane::Resync)
+}
+
+/// Whether something was done in a region in which nothing failed. It goes on as if it were alone; that soon comes to its end,
+/// and what failed elsewhere then waits as long as it has to.
+fn goes_on_elsewhere(outcome: &Outcome) -> bool {
+    let fails = |region| outcome.failed.iter().any(|(step, _)| step.region().is_none_or(|failed| failed == region));
+    !outcome.failed.is_empty() && outcome.done.iter().filter_map(Step::region).any(|region| !fails(region))
 }
 
 /// Another attempt, when the class of the failure says so; it will look at everything.
@@ -103,11 +111,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::domain::id::Region;
+    use crate::plan::step::KeyRef;
 
     const RHYTHM: Rhythm = Rhythm { now: Moment(0), slowest: Duration::from_mins(1), jitter: 0.5 };
 
-    /// What comes after a pass in which effects failed with these classes.
-    fn after(classes: &[FaultClass]) -> Next {
+    fn next_after(outcome: &Outcome) -> Next {
         let plan = Plan {
             steps: vec![Step::RemoveFinalizer],
             findings: Vec::new(),
@@ -119,18 +128,48 @@ mod tests {
             deletion: None,
             human_steps: Vec::new(),
         };
-        let fault = |class: &FaultClass| (Step::RemoveFinalizer, Fault::new(*class, "call", "target", "said no"));
-        let outcome = Outcome { failed: classes.iter().map(fault).collect(), ..Outcome::default() };
-        next(&mut Note::default(), &plan, &outcome, None, 3, RHYTHM)
+        next(&mut Note::default(), &plan, outcome, None, 3, RHYTHM)
+    }
+
+    fn fault(class: FaultClass) -> Fault {
+        Fault::new(class, "call", "target", "said no")
+    }
+
+    fn failed(class: FaultClass) -> Next {
+        Next::Failed(Failure::new(class).with_calls(3))
     }
 
     #[test]
     fn an_effect_that_conflicts_is_tried_again_after_a_pause_and_any_other_failure_decides_before_it() {
         use FaultClass::{Conflict, Throttled, Transient};
-        let failed = |class| Next::Failed(Failure::new(class).with_calls(3));
+        let after = |classes: &[FaultClass]| {
+            let all = classes.iter().map(|class| (Step::RemoveFinalizer, fault(*class)));
+            next_after(&Outcome { failed: all.collect(), ..Outcome::default() })
+        };
         assert_eq!(after(&[Conflict]), failed(Conflict));
         assert_eq!(after(&[Transient, Conflict]), failed(Transient));
         assert_eq!(after(&[Conflict, Throttled, Transient]), failed(Throttled));
         assert!(matches!(after(&[]), Next::After(..)));
+    }
+
+    #[test]
+    fn a_region_in_which_nothing_failed_goes_on_without_the_pause_of_another() {
+        let refused = fault(FaultClass::Refused);
+        let step = |region: &str| {
+            let region: Region = region.parse().unwrap();
+            let key = format!("arn:aws:kms:{region}:111111111111:key/k1").parse().unwrap();
+            Step::RecordKey { region, key: KeyRef::Arn(key) }
+        };
+        let after = |done: &[Step], fault: &Fault| {
+            let failed = vec![(step("us-east-1"), fault.clone())];
+            next_after(&Outcome { done: done.to_vec(), failed, ..Outcome::default() })
+        };
+        assert!(matches!(after(&[step("eu-west-1")], &refused), Next::After(..)));
+        for done in [vec![], vec![step("us-east-1")], vec![Step::AddFinalizer]] {
+            assert_eq!(after(&done, &refused), failed(FaultClass::Refused), "{done:?}");
+        }
+        // Who asks for a pause gets it.
+        let asked = Fault { retry_after: Some(Span::seconds(7)), ..fault(FaultClass::Throttled) };
+        assert!(matches!(after(&[step("eu-west-1")], &asked), Next::Failed(_)));
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::family::Family;
 use super::fault::Fault;
-use super::id::{KeyArn, Region};
+use super::id::{KeyArn, Region, tag};
 use super::moment::Moment;
 use super::part::Part;
 use super::portal::Replica;
@@ -261,6 +261,21 @@ pub struct Candidate {
     /// The cluster that holds it.
     #[serde(default)]
     pub holder: Option<String>,
+    /// Whether it was registered once, as its tags say: something may be encrypted under it.
+    #[serde(default)]
+    pub registered: bool,
+}
+
+impl Candidate {
+    /// A key with these tags.
+    pub fn of(arn: KeyArn, tags: &BTreeMap<String, String>) -> Self {
+        Self {
+            arn,
+            nonce: tags.get(tag::NONCE).cloned(),
+            holder: tags.get(tag::HOLDER).cloned(),
+            registered: tags.contains_key(tag::REGISTERED_AT),
+        }
+    }
 }
 
 /// Automatic rotation of a key.

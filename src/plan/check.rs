@@ -277,12 +277,12 @@ impl Scene<'_> {
         let root = Grant { label: String::new(), actions: vec!["kms:*".to_owned()], conditions: Vec::new() };
         let adopted = key.regions.get(region).is_some_and(|wish| wish.key_arn.is_some());
         // What a Deny takes away again is its author's business, but for the right to change the policy.
-        let allows = sent.statements.iter().filter(|statement| statement.effect == Effect::Allow).cloned().collect();
-        require(
-            adopted
-                || holds(&PolicyDocument::new(allows), &root, &[account.root_arn()], &account).is_held_if_iam_allows(),
-            "a policy of a key that we made gives the account root everything",
-        )?;
+        let rooted = |document: &PolicyDocument| {
+            let allows = document.statements.iter().filter(|statement| statement.effect == Effect::Allow);
+            let allows = PolicyDocument::new(allows.cloned().collect());
+            holds(&allows, &root, &[account.root_arn()], &account).is_held_if_iam_allows()
+        };
+        require(adopted || rooted(&sent), "a policy of a key that we made gives the account root everything")?;
         let denies = |statement: &Statement| {
             statement.effect == Effect::Deny && statement.actions.selects_some("kms:PutKeyPolicy")
         };
@@ -294,6 +294,7 @@ impl Scene<'_> {
         let text = self.observed.regions.get(region).and_then(|seen| seen.policy.present());
         let seen =
             text.and_then(|text| PolicyDocument::parse(text).ok()).ok_or("a policy is sent only after it was read")?;
+        require(rooted(&sent) || !rooted(&seen), "no policy is sent that takes everything from the account root")?;
         require(
             key.policy.remove_foreign || key.policy.remove_orphaned || foreign(&seen).is_subset(&foreign(&sent)),
             "a policy that is sent keeps every foreign statement",

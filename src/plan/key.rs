@@ -9,7 +9,7 @@ use crate::domain::desired::{DesiredKey, DesiredRegion};
 use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::RegionMemory;
 use crate::domain::moment::Moment;
-use crate::domain::observed::{KeyFacts, KeyState, RegionOffer, RegionSeen};
+use crate::domain::observed::{Candidate, KeyFacts, KeyState, RegionOffer, RegionSeen};
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
@@ -326,10 +326,14 @@ pub(super) fn not_seen<T>(draft: &mut Draft<'_>, region: &Region, reading: &Read
 }
 
 fn report_key(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, facts: &KeyFacts, seen: &RegionSeen) {
+    // One that is named beside the key, claimed by the alias, or was registered once is no remainder of a lost reply.
+    let named = |arn: &KeyArn| key.regions.get(region).is_some_and(|wish| wish.previous.contains(arn));
+    let claimed = |arn: &KeyArn| seen.by_alias.present().is_some_and(|alias| alias.arn == *arn);
+    let is_surplus = |c: &&Candidate| c.arn != facts.arn && !c.registered && !named(&c.arn) && !claimed(&c.arn);
     let surplus = seen
         .candidates
         .present()
-        .map(|all| all.iter().map(|c| c.arn.clone()).filter(|arn| *arn != facts.arn).collect())
+        .map(|all| all.iter().filter(is_surplus).map(|c| c.arn.clone()).collect())
         .or_else(|| seen.candidates.is_absent().then(Vec::new));
     let report = draft.report(region);
     report.key = Some(facts.arn.clone());

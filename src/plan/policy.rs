@@ -12,7 +12,8 @@ use crate::domain::observed::{KeyFacts, RegionSeen};
 use crate::domain::policy::template::{OPERATOR_REPLICATION_ACTIONS, administrators, grant, operator, root, user};
 use crate::domain::policy::{
     Authored, Grant, KeyAccount, MergeOptions, Ownership, PolicyDocument, PolicyHash, Problem as Guarded, RootRule,
-    Setting, additive_principals, addresses, diff, holds as holding, lasting_principal, merge, pasted, review,
+    Setting, additive_principals, addresses, diff, gives_root, holds as holding, lasting_principal, merge, pasted,
+    review,
 };
 use crate::domain::reading::Reading;
 use crate::domain::source::Source;
@@ -328,14 +329,22 @@ fn assess(
     let observed =
         PolicyDocument::parse(text).map_err(|e| Problem::invalid(format!("The key's policy cannot be read: {e}")))?;
     let adopted = wish.key_arn.is_some();
-    let authored = authored(&ground, key, region, adopted, (principals, sources))?;
+    // On an adopted key the root statement is not added unasked. But what gives the account everything is never taken away,
+    // not even where it is ours: with it may go the last way to the key.
+    let unasked = adopted && !key.policy.ensure_root;
+    let rooted = gives_root(&observed, &ground.account);
+    let mut authored = authored(&ground, key, region, (principals, sources))?;
+    let stands = |one: &Authored| observed.statements.iter().any(|statement| statement.sid == one.statement.sid);
+    if unasked && !stands(&authored[0]) {
+        authored.remove(0);
+    }
     let wish = PolicyHash::of_statements(authored.iter().map(|a| &a.statement), &ground.account).as_str().to_owned();
     let options = MergeOptions {
         remove_foreign: key.policy.remove_foreign && !adopted,
         remove_orphans: key.policy.remove_orphaned,
     };
     let merged = merge(&observed, &authored, &ground.own, &ground.account, options);
-    let root = if adopted && !key.policy.ensure_root { RootRule::AsFound } else { RootRule::Required };
+    let root = if unasked && !rooted { RootRule::AsFound } else { RootRule::Required };
     let setting = Setting { account: &ground.account, own: &ground.own, caller: Some(&ground.caller), root };
     let verdict = review(&merged, &authored, &setting);
     if !merged.changed {
@@ -354,18 +363,14 @@ fn assess(
     Ok(Assessed { wish, write: Some(write), remark: String::new() })
 }
 
-/// Every statement that is ours.
+/// Every statement that is ours; the first is the account root's.
 fn authored(
     ground: &Ground,
     key: &DesiredKey,
     region: &Region,
-    adopted: bool,
     (principals, sources): (&[String], Option<&BTreeSet<Source>>),
 ) -> Result<Vec<Authored>, Problem> {
     let mut all = base(ground, key).map_err(Problem::invalid)?;
-    if adopted && !key.policy.ensure_root {
-        all.remove(0);
-    }
     let words = |e: crate::domain::policy::LabelError| Problem::invalid(e.to_string());
     all.extend(administrators(&ground.own, &key.policy.administrators).map_err(words)?);
     for need in &key.capabilities.needs {

@@ -118,6 +118,10 @@ impl Removal<'_> {
             seen.by_alias.present().is_none_or(|facts| facts.arn != *arn),
             "the key under the alias is not surplus",
         )?;
+        require(
+            seen.tags_of(arn).present().is_some_and(|tags| !tags.contains_key(tag::REGISTERED_AT)),
+            "a key that was registered once is not surplus",
+        )?;
         let token = super::surplus_token(&key.object.uid, arn);
         require(
             key.object.confirmed.iter().any(|c| c == token.as_str()),

@@ -408,6 +408,13 @@ pub(super) fn surplus(draft: &mut Draft<'_>, key: &DesiredKey) {
             if !key.object.confirmed.iter().any(|c| c == token.as_str()) {
                 continue;
             }
+            if seen.tags_of(arn).present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT)) {
+                let message = format!(
+                    "{arn} is not scheduled for deletion: it was registered once, and what was encrypted under it, backups included, needs it."
+                );
+                draft.fine(CONDITION, Some(region), Reason::KeysEnabled, &message);
+                continue;
+            }
             let mut fate = Fate::default();
             let alone = RegionMemory::default();
             one(draft, key, region, &seen, &alone, arn, &mut fate);

@@ -27,7 +27,7 @@ use super::world::World;
 use crate::domain::desired::NewKey;
 use crate::domain::fault::{Cause, Fault};
 use crate::domain::iam_role::{IamRole, NewRole, PERMISSIONS};
-use crate::domain::id::{KeyArn, Owner, Region, tag};
+use crate::domain::id::{KeyArn, Owner, Region};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{Caller, Candidate, KeyFacts, KeyState, Rotation};
 use crate::domain::reading::Reading;
@@ -162,11 +162,7 @@ fn candidate(owner: &Owner, arn: &str, tags: &BTreeMap<String, String>) -> Resul
     if !belongs {
         return Ok(None);
     }
-    Ok(Some(Candidate {
-        arn: key_arn(arn)?,
-        nonce: tags.get(tag::NONCE).cloned(),
-        holder: tags.get(tag::HOLDER).cloned(),
-    }))
+    Ok(Some(Candidate::of(key_arn(arn)?, tags)))
 }
 
 fn key_arn(text: &str) -> Result<KeyArn, Fault> {

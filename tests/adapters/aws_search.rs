@@ -27,7 +27,12 @@ fn arn(id: &str) -> String {
 }
 
 fn candidate(id: &str, nonce: Option<&str>) -> Candidate {
-    Candidate { arn: arn(id).parse::<KeyArn>().unwrap(), nonce: nonce.map(ToOwned::to_owned), holder: None }
+    Candidate {
+        arn: arn(id).parse::<KeyArn>().unwrap(),
+        nonce: nonce.map(ToOwned::to_owned),
+        holder: None,
+        registered: false,
+    }
 }
 
 /// Our tags, in the words of KMS or of the tagging API.

@@ -32,7 +32,8 @@ def copy():
 
 def cargo(test, *arguments):
     name, *names = test.split()
-    command = ["cargo", "test", "--locked", "--features", "sandbox", "--target-dir", str(PLACE / "target"), "--test", name]
+    which = ["--lib"] if name == "lib" else ["--test", name]
+    command = ["cargo", "test", "--locked", "--features", "sandbox", "--target-dir", str(PLACE / "target"), *which]
     return subprocess.run([*command, *arguments, *names], cwd=TREE, capture_output=True, text=True)
 
 

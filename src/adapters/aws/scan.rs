@@ -113,15 +113,15 @@ impl Scans {
 
 fn of_owner(scan: &Scan, owner: &Owner) -> Result<Vec<Candidate>, Fault> {
     let keys = scan.outcome.as_ref().map_err(Clone::clone)?;
-    Ok(keys.iter().filter(|(_, tags)| belongs(tags, owner)).map(|(arn, tags)| candidate(arn.clone(), tags)).collect())
+    Ok(keys
+        .iter()
+        .filter(|(_, tags)| belongs(tags, owner))
+        .map(|(arn, tags)| Candidate::of(arn.clone(), tags))
+        .collect())
 }
 
 fn belongs(tags: &Tags, owner: &Owner) -> bool {
     owner.tags().iter().all(|(key, value)| tags.get(*key).is_some_and(|v| v == value))
-}
-
-fn candidate(arn: KeyArn, tags: &Tags) -> Candidate {
-    Candidate { arn, nonce: tags.get(tag::NONCE).cloned(), holder: tags.get(tag::HOLDER).cloned() }
 }
 
 /// Reads the tags of every key of the region.
@@ -225,7 +225,7 @@ pub(super) async fn search(
             let arn = resource.resource_arn.unwrap_or_default();
             let arn: KeyArn = arn.parse().map_err(|e| unreadable(operation, target, &e))?;
             if *arn.region() == place.region {
-                found.push(candidate(arn, &tags));
+                found.push(Candidate::of(arn, &tags));
             }
         }
         match page.pagination_token.filter(|t| !t.is_empty()) {

@@ -152,13 +152,7 @@ impl Imagined {
         let there = inner.keys.iter().filter(|(arn, key)| {
             *arn.region() == place.region && *arn.account() == place.access.account && belongs(key)
         });
-        there
-            .map(|(arn, key)| Candidate {
-                arn: arn.clone(),
-                nonce: key.tags.get(tag::NONCE).cloned(),
-                holder: key.tags.get(tag::HOLDER).cloned(),
-            })
-            .collect()
+        there.map(|(arn, key)| Candidate::of(arn.clone(), &key.tags)).collect()
     }
 }
 

@@ -37,9 +37,9 @@ pub struct Setting<'a> {
 /// Whether a policy has to give the key's own account everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootRule {
-    /// On a key that we made, and on an adopted one with `ensureRoot`.
+    /// On a key that we made, on an adopted one with `ensureRoot`, and wherever it was found.
     Required,
-    /// On an adopted key: never added unasked.
+    /// On an adopted key that had none: never added unasked.
     AsFound,
 }
 
@@ -159,13 +159,18 @@ fn review_whole(document: &PolicyDocument, setting: &Setting<'_>, review: &mut R
         }
     }
     let root = setting.account.root_arn();
-    if setting.root == RootRule::Required && !gives(document, "kms:*", &root, setting.account) {
+    if setting.root == RootRule::Required && !gives_root(document, setting.account) {
         review.refusals.push(Problem::RootMissing(root.clone()));
     }
     let caller = setting.caller.unwrap_or(&root);
     if !gives(document, PUT_KEY_POLICY, caller, setting.account) {
         review.refusals.push(Problem::Lockout(caller.to_owned()));
     }
+}
+
+/// Whether an Allow surely gives the account everything, so that its IAM can give it to others.
+pub fn gives_root(document: &PolicyDocument, account: &KeyAccount) -> bool {
+    gives(document, "kms:*", &account.root_arn(), account)
 }
 
 /// Whether an Allow surely gives the action to a principal of the key's account, by name or through IAM.

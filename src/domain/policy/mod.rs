@@ -34,7 +34,7 @@ pub mod template;
 pub use additive::{additive_principals, principals_in};
 pub use canonical::{CanonicalStatement, PolicyHash, same_meaning};
 pub use diff::diff;
-pub use guard::{Problem, Review, RootRule, Setting, review};
+pub use guard::{Problem, Review, RootRule, Setting, gives_root, review};
 pub use holds::{Holding, holds};
 pub use json::Json;
 pub use merge::{Merge, MergeOptions, Orphan, merge};
