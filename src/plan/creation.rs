@@ -10,10 +10,10 @@ use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::{DesiredKey, NewKey};
 use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::{KeyIntent, RegionMemory};
-use crate::domain::moment::Span;
 use crate::domain::observed::{Candidate, KeyFacts, RegionSeen};
 use crate::domain::reading::Reading;
 
+use super::attempt::Attempt;
 use super::draft::Draft;
 use super::step::{KeyRef, Step};
 use super::{key, policy, registration, replica};
@@ -91,18 +91,9 @@ fn create_or_wait(
 ) {
     let condition = ConditionType::KeysReady;
     if let Some(intent) = &memory.creating {
-        let settle = draft.pass.settings.create_settle;
-        let age = draft.now().since(intent.started_at);
-        if age < settle || !seen.scanned {
-            let left = Span((settle.0 - age.0).max(0));
-            let message = format!(
-                "It is not known whether the CreateKey of {} s ago succeeded; looking for its key, another attempt in {} s at the earliest.",
-                age.as_seconds(),
-                left.as_seconds()
-            );
-            draft.working(condition, Some(region), Reason::CreateUncertain, message);
-            draft.wait(left);
-            draft.poll();
+        let settles_in = draft.pass.settings.create_settle;
+        let attempt = Attempt { what: "the CreateKey", began: intent.started_at, settles_in, searched: seen.scanned };
+        if draft.awaits(&attempt, condition, region, Reason::CreateUncertain) {
             return;
         }
     }

@@ -12,11 +12,12 @@ use crate::domain::condition::{ConditionType, Reason, Standing};
 use crate::domain::desired::{DatabaseRequest, Deployment, DesiredCluster, LinkedKey};
 use crate::domain::id::Region;
 use crate::domain::memory::DeployIntent;
-use crate::domain::moment::{Moment, Span};
+use crate::domain::moment::Moment;
 use crate::domain::observed::{Database, DatabaseState};
 use crate::domain::reading::{Reading, Why};
 
 use super::DatabaseReport;
+use super::attempt::Attempt;
 use super::draft::{Draft, Said};
 use super::finding::Finding;
 use super::gate::Gate;
@@ -155,22 +156,10 @@ fn conflict(draft: &mut Draft<'_>, other: &Database, why: &str) {
 
 /// Whether an attempt may still turn out to have succeeded.
 pub(super) fn unsettled(draft: &mut Draft<'_>, intent: &DeployIntent, what: &str) -> bool {
-    let settle = draft.pass.settings.deploy_settle;
-    let age = draft.now().since(intent.started_at);
-    if age >= settle {
-        return false;
-    }
-    let left = Span(settle.0 - age.0);
-    let message = format!(
-        "It is not known whether the {what} in {} of {} s ago succeeded; looking for it, another attempt in {} s at the earliest.",
-        intent.region,
-        age.as_seconds(),
-        left.as_seconds()
-    );
-    draft.working(CONDITION, Some(&intent.region), Reason::DeployUncertain, message);
-    draft.wait(left);
-    draft.poll();
-    true
+    let what = format!("the {what} in {}", intent.region);
+    let settles_in = draft.pass.settings.deploy_settle;
+    let attempt = Attempt { what: &what, began: intent.started_at, settles_in, searched: true };
+    draft.awaits(&attempt, CONDITION, &intent.region, Reason::DeployUncertain)
 }
 
 fn attempt_create(

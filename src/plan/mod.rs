@@ -10,6 +10,7 @@ pub mod role_step;
 pub mod site;
 pub mod step;
 
+mod attempt;
 mod attested;
 mod cluster;
 mod creation;

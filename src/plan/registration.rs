@@ -9,10 +9,11 @@ use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::DesiredKey;
 use crate::domain::id::{Region, tag};
 use crate::domain::memory::RegionMemory;
-use crate::domain::moment::{Moment, Span};
+use crate::domain::moment::Moment;
 use crate::domain::observed::{KeyFacts, RegionSeen};
 use crate::domain::reading::Reading;
 
+use super::attempt::Attempt;
 use super::draft::Draft;
 use super::step::Step;
 use super::{key, policy, role};
@@ -179,18 +180,9 @@ fn absent(
     if offered(draft, region, seen) || rivalled(draft, desired, region) {
         return;
     }
-    if let Some(started_at) = memory.registering {
-        let age = draft.now().since(started_at);
-        if age < settings.deploy_settle {
-            let left = Span(settings.deploy_settle.0 - age.0);
-            let message = format!(
-                "It is not known whether the registration of {} s ago succeeded; another attempt in {} s at the earliest.",
-                age.as_seconds(),
-                left.as_seconds()
-            );
-            draft.working(CONDITION, Some(region), Reason::RegistrationUncertain, message);
-            draft.wait(left);
-            draft.poll();
+    if let Some(began) = memory.registering {
+        let attempt = Attempt { what: "the registration", began, settles_in: settings.deploy_settle, searched: true };
+        if draft.awaits(&attempt, CONDITION, region, Reason::RegistrationUncertain) {
             return;
         }
     }

@@ -14,12 +14,12 @@ use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::DesiredKey;
 use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::RegionMemory;
-use crate::domain::moment::Span;
 use crate::domain::observed::{KeyFacts, RegionSeen};
 use crate::domain::policy::role::{permissions, trust_policy};
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleLink, Through};
 
+use super::attempt::Attempt;
 use super::draft::Draft;
 use super::role_step::{LinkRef, RoleStep};
 use super::step::Step;
@@ -364,17 +364,9 @@ impl Way<'_> {
                 }
                 (None, _) => {}
             }
-            let age = draft.now().since(started_at);
-            if age < settings.deploy_settle {
-                let left = Span(settings.deploy_settle.0 - age.0);
-                let message = format!(
-                    "It is not known whether the cloud made the record of the role that it was asked for {} s ago; looking for it, another attempt in {} s at the earliest.",
-                    age.as_seconds(),
-                    left.as_seconds()
-                );
-                draft.working(CONDITION, Some(region), Reason::LinkingRole, message);
-                draft.wait(left);
-                draft.poll();
+            let what = "the request for a record of the role";
+            let attempt = Attempt { what, began: started_at, settles_in: settings.deploy_settle, searched: true };
+            if draft.awaits(&attempt, CONDITION, region, Reason::LinkingRole) {
                 return;
             }
         }
