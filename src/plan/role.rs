@@ -14,6 +14,7 @@ use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::DesiredKey;
 use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::RegionMemory;
+use crate::domain::moment::Moment;
 use crate::domain::observed::{KeyFacts, RegionSeen};
 use crate::domain::policy::role::{permissions, trust_policy};
 use crate::domain::reading::Reading;
@@ -43,6 +44,14 @@ struct Way<'a> {
 pub(super) fn replaceable(desired: &DesiredKey, region: &Region, registered: &str, own: Option<&KeyArn>) -> bool {
     let previous = desired.regions.get(region).into_iter().flat_map(|wish| &wish.previous);
     previous.chain(own).any(|arn| names(arn, registered))
+}
+
+/// The unfinished links that an attempt can have made.
+pub(super) fn attempted<'s>(draft: &Draft<'_>, seen: &'s RegionSeen, began: Moment) -> Vec<&'s RoleLink> {
+    let settings = &draft.pass.settings;
+    let (from, until) = (began - settings.clock_skew, began + settings.deploy_settle + settings.clock_skew);
+    let all = seen.role.links.present().into_iter().flatten();
+    all.filter(|link| link.role_arn.is_none() && link.created_at.is_some_and(|at| at >= from && at <= until)).collect()
 }
 
 /// Whether a text names a key: by its ARN, or by its id alone.
@@ -336,12 +345,7 @@ impl Way<'_> {
         let Self { desired, region, seen, memory, role, .. } = *self;
         let settings = draft.pass.settings.clone();
         if let Some(started_at) = memory.linking {
-            let (from, until) =
-                (started_at - settings.clock_skew, started_at + settings.deploy_settle + settings.clock_skew);
-            let unfinished = |link: &&RoleLink| {
-                link.role_arn.is_none() && link.created_at.is_some_and(|at| at >= from && at <= until)
-            };
-            let mut found = seen.role.links.present().into_iter().flatten().filter(unfinished);
+            let mut found = attempted(draft, seen, started_at).into_iter();
             match (found.next(), found.next()) {
                 (Some(link), None) => {
                     let message = format!("Found the record {} that was made for this object; keeping it.", link.id);

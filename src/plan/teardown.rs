@@ -195,7 +195,8 @@ fn settled_at(draft: &Draft<'_>, memory: &RegionMemory) -> Option<Moment> {
     let settings = &draft.pass.settings;
     let key = memory.creating.as_ref().map(|intent| intent.started_at + settings.create_settle);
     let registration = memory.registering.map(|at| at + settings.deploy_settle);
-    key.max(registration)
+    let link = memory.linking.map(|at| at + settings.deploy_settle);
+    key.max(registration).max(link)
 }
 
 fn left(draft: &Draft<'_>, until: Option<Moment>) -> Option<Span> {

@@ -8,10 +8,10 @@ use crate::domain::observed::{Database, DatabaseState, Encryption, RegionSeen};
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
-use super::made_role;
-use super::role_step::RoleStep;
+use super::role_step::{LinkRef, RoleStep};
 use super::step::Step;
 use super::teardown::{self, Blocker};
+use super::{made_role, role};
 
 /// The next thing to be done or waited for before the keys can go.
 pub(super) enum Next {
@@ -61,7 +61,10 @@ pub(super) fn next(draft: &mut Draft<'_>, key: &DesiredKey, left: &[KeyArn]) -> 
         return Some(Next::Do(Box::new(Step::Role(step)), format!("The registration of {arn} is being withdrawn.")));
     }
     let noted = left.iter().any(|arn| is_own(&seen, &memory, &arn.to_string()));
-    if noted && draft.look_at_deployment(&region, &"withdrawn") < draft.pass.settings.gate_looks {
+    let role_is_gone = wish.made && seen.role.iam.is_absent();
+    let looked_enough =
+        draft.look_at_deployment(&region, &("withdrawn", role_is_gone)) >= draft.pass.settings.gate_looks;
+    if noted && !looked_enough {
         return Some(Next::Look("The cloud has no key of this object any more; the operator looks again.".to_owned()));
     }
     let Reading::Present(links) = &seen.role.links else {
@@ -77,6 +80,12 @@ pub(super) fn next(draft: &mut Draft<'_>, key: &DesiredKey, left: &[KeyArn]) -> 
         let step = RoleStep::RemoveLink { region, link: link.id.clone(), not_after };
         return Some(Next::Do(Box::new(Step::Role(step)), message));
     }
+    // One that an attempt may have made of which nobody learned; of several it cannot be told which.
+    if let Some([link]) = memory.linking.map(|began| role::attempted(draft, &seen, began)).as_deref() {
+        let (id, message) = (link.id.clone(), format!("Found the record {} that was made for this object.", link.id));
+        let step = RoleStep::Record { region, link: LinkRef::Id(id) };
+        return Some(Next::Do(Box::new(Step::Role(step)), message));
+    }
     if !wish.made {
         return None;
     }
@@ -85,6 +94,10 @@ pub(super) fn next(draft: &mut Draft<'_>, key: &DesiredKey, left: &[KeyArn]) -> 
             let message = format!("The role {} is being deleted.", wish.arn);
             let step = RoleStep::DeleteRole { region, role: wish.arn.clone(), not_after };
             Some(Next::Do(Box::new(Step::Role(step)), message))
+        }
+        // One that was made a moment ago may not be shown yet.
+        Reading::Absent if !looked_enough => {
+            Some(Next::Look(format!("AWS shows no role {}; the operator looks again.", wish.arn)))
         }
         // Somebody else's stays.
         Reading::Present(_) | Reading::Absent => None,
