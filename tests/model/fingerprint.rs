@@ -29,8 +29,9 @@ impl Node {
             stopped.print(&mut print);
             print.write_u8(u8::from(self.is_current(stopped)));
         }
-        let Ghost { published, unresolved, right_looks, rebuilt, confirmed, registered, scheduled, .. } = &self.ghost;
-        (published, unresolved, rebuilt, registered, scheduled).hash(&mut print);
+        let Ghost { published, unresolved, right_looks, rebuilt, confirmed, registered, scheduled, released, .. } =
+            &self.ghost;
+        (published, unresolved, rebuilt, registered, scheduled, released).hash(&mut print);
         for confirmed in confirmed {
             confirmed.values().collect::<BTreeSet<_>>().hash(&mut print);
         }

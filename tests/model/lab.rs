@@ -46,6 +46,8 @@ pub(crate) struct Ghost {
     pub(crate) registered: BTreeSet<String>,
     /// The keys that the operator scheduled for deletion, and that nobody saved since.
     pub(crate) scheduled: BTreeSet<String>,
+    /// How many unfinished records of roles there were when the key's object last went: nobody finds them again.
+    pub(crate) released: usize,
 }
 
 /// Where a pass happens.

@@ -12,6 +12,7 @@ use super::act::{Clash, Who};
 use super::judge::Event;
 use super::lab::{Lab, lock};
 use super::stopped::{Answer, Snapshot};
+use super::truth::Truth;
 
 /// A kind, and where its object is held.
 pub(crate) trait Held: Kind {
@@ -129,7 +130,12 @@ impl<'l, 'c, K: Held> Shelf<'l, 'c, K> {
         }
         *lock(K::slot(self.lab)) = (!gone).then(|| after.clone());
         if gone {
-            super::users::forget(K::WHO, &*after, &mut lock(&self.lab.ghost));
+            let records = Truth::of(&self.lab.clouds.world(), &self.lab.config.scene).unfinished_records();
+            let ghost = &mut lock(&self.lab.ghost);
+            if K::WHO == Who::Key {
+                ghost.released = records;
+            }
+            super::users::forget(K::WHO, &*after, ghost);
         }
         let conditions = |object: &K| object.status().map(|s| K::conditions(s).to_vec()).unwrap_or_default();
         let (was, is) = (conditions(&before), conditions(&after));

@@ -46,7 +46,8 @@ impl Node {
         let lost = key.regions().iter().any(|region| self.registration_is_lost(region, truth));
         (removal_waits && (is_not_ready_because(key, "DeletionBlocked") || is_not_ready_because(key, "RegionInUse")))
             || (lost && is_not_ready_because(key, "RegistrationLost"))
-            || (truth.has_several_unfinished_records() && is_not_ready_because(key, "RegistrationConflict"))
+            // Of several it cannot be told which was made for the object.
+            || (truth.unfinished_records() > 1 && is_not_ready_because(key, "RegistrationConflict"))
     }
 
     /// The key was registered and is no more.

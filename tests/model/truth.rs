@@ -116,11 +116,10 @@ impl<'w> Truth<'w> {
         }
     }
 
-    /// Whether there are records of roles of which nobody can tell who asked for them: one was made for an object that lost its
-    /// status, and another request's reply was lost then.
-    pub(crate) fn has_several_unfinished_records(&self) -> bool {
+    /// How many records of roles there are that no role is in yet.
+    pub(crate) fn unfinished_records(&self) -> usize {
         let records = self.project().into_iter().flat_map(|project| &project.roles);
-        records.filter(|record| record.iam_role.is_none()).count() > 1
+        records.filter(|record| record.iam_role.is_none()).count()
     }
 
     /// The policies of the role that the operator makes, if it is there: whom it trusts, and what it may do.
