@@ -43,8 +43,10 @@ pub fn next(
     let faults = failed_steps.chain(written.map(|fault| (fault.class, fault)));
     // A conflict says least of how long to wait; alone it waits too, for the next look may well show the same.
     let worst = faults.max_by_key(|(class, _)| (*class != FaultClass::Conflict, *class));
-    if let Some((class, fault)) = worst.filter(|(_, fault)| fault.retry_after.is_some() || !goes_on_elsewhere(outcome))
-    {
+    if written.is_none() && goes_on_elsewhere(outcome) {
+        return Next::Meanwhile(note.next(plan.next_look, now, slowest, jitter), Lane::Resync);
+    }
+    if let Some((class, fault)) = worst {
         let retry_after = fault.retry_after.map(Span::to_duration);
         return failed(note, now, class, retry_after, calls);
     }
@@ -62,10 +64,13 @@ pub fn next(
 }
 
 /// Whether something was done in a region in which nothing failed. It goes on as if it were alone; that soon comes to its end,
-/// and what failed elsewhere then waits as long as it has to.
+/// and what failed elsewhere then waits as long as it has to. Who asks for a pause gets it at once.
 fn goes_on_elsewhere(outcome: &Outcome) -> bool {
+    let asks = |fault: &Fault| fault.class == FaultClass::Throttled || fault.retry_after.is_some();
     let fails = |region| outcome.failed.iter().any(|(step, _)| step.region().is_none_or(|failed| failed == region));
-    !outcome.failed.is_empty() && outcome.done.iter().filter_map(Step::region).any(|region| !fails(region))
+    !outcome.failed.is_empty()
+        && !outcome.failed.iter().any(|(_, fault)| asks(fault))
+        && outcome.done.iter().filter_map(Step::region).any(|region| !fails(region))
 }
 
 /// Another attempt, when the class of the failure says so; it will look at everything.
@@ -160,16 +165,19 @@ mod tests {
             let key = format!("arn:aws:kms:{region}:111111111111:key/k1").parse().unwrap();
             Step::RecordKey { region, key: KeyRef::Arn(key) }
         };
-        let after = |done: &[Step], fault: &Fault| {
-            let failed = vec![(step("us-east-1"), fault.clone())];
-            next_after(&Outcome { done: done.to_vec(), failed, ..Outcome::default() })
+        let after = |done: &[Step], faults: &[&Fault]| {
+            let failed = faults.iter().map(|fault| (step("us-east-1"), (*fault).clone()));
+            next_after(&Outcome { done: done.to_vec(), failed: failed.collect(), ..Outcome::default() })
         };
-        assert!(matches!(after(&[step("eu-west-1")], &refused), Next::After(..)));
+        assert!(matches!(after(&[step("eu-west-1")], &[&refused]), Next::Meanwhile(..)));
         for done in [vec![], vec![step("us-east-1")], vec![Step::AddFinalizer]] {
-            assert_eq!(after(&done, &refused), failed(FaultClass::Refused), "{done:?}");
+            assert_eq!(after(&done, &[&refused]), failed(FaultClass::Refused), "{done:?}");
         }
-        // Who asks for a pause gets it.
-        let asked = Fault { retry_after: Some(Span::seconds(7)), ..fault(FaultClass::Throttled) };
-        assert!(matches!(after(&[step("eu-west-1")], &asked), Next::Failed(_)));
+        // Who asks for a pause gets it, whatever else failed.
+        let throttled = fault(FaultClass::Throttled);
+        let asked = Fault { retry_after: Some(Span::seconds(7)), ..fault(FaultClass::Transient) };
+        for asks in [&throttled, &asked] {
+            assert!(matches!(after(&[step("eu-west-1")], &[&refused, asks]), Next::Failed(_)), "{asks:?}");
+        }
     }
 }

@@ -114,7 +114,7 @@ pub async fn pass<K: Subject, A: KeyService + 'static, U: Upstream + 'static>(
     });
     let outcome = match next {
         Next::Gone => PassOutcome::Gone,
-        Next::Failed(_) => PassOutcome::Failed,
+        Next::Failed(_) | Next::Meanwhile(..) => PassOutcome::Failed,
         Next::Done | Next::After(..) => PassOutcome::Done,
     };
     let took = Span(context.clock.monotonic_ms() - started).to_duration();

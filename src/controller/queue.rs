@@ -81,6 +81,8 @@ pub enum Next {
     Done,
     /// Look again after this time, in this lane. The pass went well: back-off starts over.
     After(Duration, Lane),
+    /// Look again after this time, in this lane, for something got on. Something else failed, so back-off does not start over.
+    Meanwhile(Duration, Lane),
     /// The pass failed; the back-off decides when to try again.
     Failed(Failure),
     /// The object does not exist any more.
@@ -236,12 +238,13 @@ where
                 let delay = self.backoff.failed(key, failure, now).min(self.options.longest_delay);
                 Finished::Again(due(now, delay, self.lane_of_retry(key, failure.class)))
             }
+            Next::Meanwhile(delay, lane) => Finished::Again(due(now, delay, lane)),
             Next::Done | Next::After(..) | Next::Gone => {
                 self.backoff.reset(key);
                 match next {
                     Next::After(delay, lane) => Finished::Again(due(now, delay, lane)),
                     Next::Gone => Finished::Gone,
-                    Next::Done | Next::Failed(_) => Finished::Idle,
+                    Next::Done | Next::Meanwhile(..) | Next::Failed(_) => Finished::Idle,
                 }
             }
         };

@@ -340,6 +340,7 @@ impl Scene<'_> {
         for region in self.memory.regions.values() {
             self.settled(region.creating.as_ref().map(|intent| intent.started_at), settings.create_settle)?;
             self.settled(region.registering, settings.deploy_settle)?;
+            self.settled(region.linking, settings.deploy_settle)?;
         }
         self.settled(self.memory.deploying.as_ref().map(|intent| intent.started_at), settings.deploy_settle)?;
         let Self { desired, observed, memory, pass, plan: _ } = *self;

@@ -330,13 +330,16 @@ fn assess(
         PolicyDocument::parse(text).map_err(|e| Problem::invalid(format!("The key's policy cannot be read: {e}")))?;
     let adopted = wish.key_arn.is_some();
     // On an adopted key the root statement is not added unasked. But what gives the account everything is never taken away,
-    // not even where it is ours: with it may go the last way to the key.
+    // not even where it is ours, and stays as it was found: with it may go the last way to the key.
     let unasked = adopted && !key.policy.ensure_root;
     let rooted = gives_root(&observed, &ground.account);
     let mut authored = authored(&ground, key, region, (principals, sources))?;
-    let stands = |one: &Authored| observed.statements.iter().any(|statement| statement.sid == one.statement.sid);
-    if unasked && !stands(&authored[0]) {
-        authored.remove(0);
+    if unasked {
+        let as_found = observed.statements.iter().find(|statement| statement.sid == authored[0].statement.sid);
+        match as_found {
+            Some(statement) => authored[0].statement = statement.clone(),
+            None => drop(authored.remove(0)),
+        }
     }
     let wish = PolicyHash::of_statements(authored.iter().map(|a| &a.statement), &ground.account).as_str().to_owned();
     let options = MergeOptions {

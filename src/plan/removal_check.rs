@@ -195,7 +195,8 @@ impl Removal<'_> {
             let settings = &self.pass.settings;
             let creating = memory.creating.as_ref().map(|intent| intent.started_at + settings.create_settle);
             let registering = memory.registering.map(|at| at + settings.deploy_settle);
-            creating.max(registering).is_none_or(|until| self.pass.now >= until)
+            let linking = memory.linking.map(|at| at + settings.deploy_settle);
+            creating.max(registering).max(linking).is_none_or(|until| self.pass.now >= until)
         });
         require(settled, "an attempt whose outcome is not known is waited for before anything is deleted")?;
         require(key.capabilities.registration == Registration::PerRegion, REGISTERED)?;

@@ -256,6 +256,9 @@ fn one(
     let mut block = |message: String, fix: &str| {
         fate.blockers.push(Blocker { region: Some(region.clone()), message, fix: fix.to_owned() });
     };
+    if key.regions.values().any(|wish| wish.previous.contains(arn)) {
+        block(format!("Key {arn} is named in previousKeyArns."), "take it out of the spec if it is to go.");
+    }
     // Whatever may be taken over is taken over by an object that lives: nothing is deleted on the way.
     let holder = &draft.pass.settings.holder;
     let elsewhere = tags.get(tag::HOLDER).filter(|other| !holder.is_empty() && *other != holder);
@@ -403,6 +406,7 @@ pub(super) fn surplus(draft: &mut Draft<'_>, key: &DesiredKey) {
     for region in key.regions.keys() {
         let (seen, memory) = (draft.seen(region), draft.remembered(region));
         let Some(recorded) = memory.key.clone().filter(|_| access.aws) else { continue };
+        let open = teardown::unresolved_in(draft, &memory);
         for arn in seen.others.keys().filter(|arn| **arn != recorded) {
             let token = surplus_token(&key.object.uid, arn);
             if !key.object.confirmed.iter().any(|c| c == token.as_str()) {
@@ -413,6 +417,10 @@ pub(super) fn surplus(draft: &mut Draft<'_>, key: &DesiredKey) {
                     "{arn} is not scheduled for deletion: it was registered once, and what was encrypted under it, backups included, needs it."
                 );
                 draft.fine(CONDITION, Some(region), Reason::KeysEnabled, &message);
+                continue;
+            }
+            if let Some(left) = open {
+                draft.wait(left);
                 continue;
             }
             let mut fate = Fate::default();

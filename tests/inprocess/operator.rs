@@ -95,6 +95,7 @@ impl Operator {
                 mind.strikes = Strikes::default();
                 Span::from(*pause)
             }
+            Next::Meanwhile(pause, _) => Span::from(*pause),
             Next::Done | Next::Gone => Span(0),
         };
         mind.due = lab.now() + wait;
