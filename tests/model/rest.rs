@@ -79,8 +79,9 @@ impl Node {
         let gone = recorded.is_some_and(|id| databases.iter().all(|d| d.id != id || d.goes));
         // A region of it was taken away, or taken away and put back into the spec.
         let removed = databases.iter().filter(|d| Some(d.id) == recorded).any(|d| {
-            let of_region = |region: &&str| d.regions.iter().any(|of| of.region == **region && of.goes);
-            cluster.regions().iter().any(of_region)
+            let goes = |region: &str| d.regions.iter().any(|of| of.region == region && of.goes);
+            let is_there = |region: &str| d.regions.iter().any(|of| of.region == region);
+            cluster.regions().iter().any(|region| goes(region) || !is_there(region))
         });
         let removal_waits = cluster.removals().iter().any(|(_, status)| !status.blocked_by.is_empty());
         let key_fails = users::is_deleting(key)
