@@ -173,7 +173,8 @@ impl Authority for Lab {
 
 impl Witness for Lab {
     fn before(&self, site: Site) -> ControlFlow<()> {
-        let meets = self.trouble().before(site);
+        let calls = self.clouds.world().log().len();
+        let meets = self.trouble().before(site, calls);
         match meets {
             Meets::Nothing => {}
             Meets::Death => return ControlFlow::Break(()),
@@ -190,7 +191,7 @@ impl Witness for Lab {
         world.advance(LATENCY_MS);
         let hit = world.faults().iter().any(|rule| rule.fired > 0);
         world.clear_faults();
-        if self.trouble().after(site, fault.is_none(), hit) {
+        if self.trouble().after(site, fault.is_none(), hit, world.log()) {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())

@@ -2,11 +2,12 @@
 //! one before it has fired.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use cmk_operator::domain::capabilities::Cloud;
 use cmk_operator::plan::role_step::RoleSite;
 use cmk_operator::plan::step::Site;
-use cmk_operator::sandbox::{Fault, Rule};
+use cmk_operator::sandbox::{Entry, Fault, Rule};
 
 /// How long a frozen process sleeps: past every settle window that it could have opened.
 pub const FREEZE_MS: i64 = 600_000;
@@ -73,6 +74,18 @@ impl Kind {
         }
     }
 
+    /// When it happens to an effect. An adapter may look once more and then find that there is nothing to be sent, and what
+    /// was refused has nothing right after it.
+    pub fn point(self, site: Site, cloud: Cloud) -> Point {
+        match (self, effect(site, cloud)) {
+            (Self::DiesAfter, _) => Point::After,
+            (Self::DiesBefore | Self::Frozen | Self::Deposed, _) | (_, Effect::Kubernetes | Effect::None) => {
+                Point::Before
+            }
+            (_, Effect::Call(_)) => Point::Call,
+        }
+    }
+
     /// The rule that makes it happen to the next call that a site makes.
     fn rule(self, operation: &str) -> Option<Rule> {
         let fault = match self {
@@ -96,6 +109,17 @@ impl Kind {
         };
         Some(Rule::nth(operation, 1, fault))
     }
+}
+
+/// A moment of an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Point {
+    /// It comes.
+    Before,
+    /// Its call is sent.
+    Call,
+    /// It was made, and not refused.
+    After,
 }
 
 /// The sites of lives on a cloud: all that have an effect there, but the lease, since nobody leads in process.
@@ -189,12 +213,12 @@ pub struct Trouble {
     queue: VecDeque<(Site, Kind)>,
     /// How many have happened.
     pub fired: u32,
-    /// The sites that were reached after the first one happened.
-    pub reached: BTreeSet<Site>,
-    /// Those of them where an effect was made then, and not refused.
-    pub made: BTreeSet<Site>,
+    /// The sites that were come to after the first one happened, and how far.
+    pub reached: BTreeSet<(Site, Point)>,
     /// The sites that were reached at all.
     pub visited: BTreeSet<Site>,
+    /// How many calls were logged before the effect that comes now.
+    calls: usize,
     /// What is about to happen to the write of the object that comes now.
     clash: Option<Kind>,
     /// Whether a rule waits in the clouds.
@@ -227,8 +251,8 @@ impl Trouble {
             queue: VecDeque::new(),
             fired: 0,
             reached: BTreeSet::new(),
-            made: BTreeSet::new(),
             visited: BTreeSet::new(),
+            calls: 0,
             clash: None,
             loaded: false,
             deposed: false,
@@ -252,11 +276,12 @@ impl Trouble {
         self.fired += 1;
     }
 
-    /// An effect comes.
-    pub fn before(&mut self, site: Site) -> Meets {
+    /// An effect comes; so many calls were logged so far.
+    pub fn before(&mut self, site: Site, calls: usize) -> Meets {
+        self.calls = calls;
         self.visited.insert(site);
         if self.fired > 0 {
-            self.reached.insert(site);
+            self.reached.insert((site, Point::Before));
         }
         let Some(kind) = self.next_at(site) else { return Meets::Nothing };
         match (kind, effect(site, self.cloud)) {
@@ -281,13 +306,18 @@ impl Trouble {
         Meets::Nothing
     }
 
-    /// An effect was made, or failed. Whether the process is dead now.
-    pub fn after(&mut self, site: Site, made: bool, hit: bool) -> bool {
+    /// An effect was made, or failed; these are the calls so far. Whether the process is dead now.
+    pub fn after(&mut self, site: Site, made: bool, hit: bool, log: &[Arc<Entry>]) -> bool {
         self.clash = None;
         self.deposed = false;
         self.overstepped |= std::mem::take(&mut self.told) && made;
-        if made && self.fired > 0 {
-            self.made.insert(site);
+        let called = match effect(site, self.cloud) {
+            Effect::Call(operation) => log.iter().skip(self.calls).any(|call| call.operation == operation),
+            Effect::Kubernetes | Effect::None => false,
+        };
+        let points = [(called, Point::Call), (made, Point::After)];
+        for (_, point) in points.into_iter().filter(|(come_to, _)| *come_to && self.fired > 0) {
+            self.reached.insert((site, point));
         }
         if std::mem::take(&mut self.loaded) && hit {
             self.fire();
