@@ -231,6 +231,25 @@ impl<'a> Draft<'a> {
             .map(|f| f.reason)
     }
 
+    /// Says that the cloud shows a state of something deployed that is believed only after so many equal looks in a row, and
+    /// looks again. What served before does so until then.
+    pub(super) fn not_believed_yet(
+        &mut self,
+        region: Option<&Region>,
+        shown: &str,
+        (looks, believed_after): (u32, u32),
+        served: bool,
+    ) {
+        let message =
+            format!("{shown}; seen {looks} of the {believed_after} times in a row after which that is believed.");
+        if served {
+            self.fine(ConditionType::Deployed, region, Reason::DeployedEverywhere, &message);
+        } else {
+            self.working(ConditionType::Deployed, region, Reason::Deploying, message);
+        }
+        self.wait(self.pass.settings.gate_spacing);
+    }
+
     /// Wants to be asked again after a span at the latest.
     pub(super) fn wait(&mut self, span: Span) {
         self.soonest = Some(self.soonest.map_or(span, |s| s.min(span)));

@@ -19,7 +19,7 @@ use crate::domain::role_link::Through;
 
 use super::draft::Draft;
 use super::finding::Finding;
-use super::{Check, GateReport, entrusted, key, registration, second, sources};
+use super::{Check, GateReport, entrusted, key, region_key, registration, second, sources};
 
 const CONDITION: ConditionType = ConditionType::GateOpen;
 
@@ -65,7 +65,7 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, linked: &LinkedKey, region: &Re
     let looks = match subject(&linked.key, home, &seen).present() {
         Some(facts) if facts_hold => {
             let others = second::facts(draft, region);
-            draft.look(home, &(key::gate_facts(facts, &seen), others))
+            draft.look(home, &(region_key::gate_facts(facts, &seen), others))
         }
         _ => 0,
     };

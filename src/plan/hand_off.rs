@@ -148,17 +148,9 @@ pub(super) fn believed(
     let facts = (&database.state, &database.region, &database.regions, &replica);
     let looks = draft.look_at_deployment(primary, &facts);
     if !known && looks < portal.believed_after {
-        let message = format!(
-            "The cloud shows {} {} as {shown}; seen {looks} of the {} times in a row after which that is believed.",
-            portal.database, database.id, portal.believed_after
-        );
-        if draft.memory.was_ready {
-            draft.fine(CONDITION, None, Reason::DeployedEverywhere, &message);
-        } else {
-            draft.working(CONDITION, None, Reason::Deploying, message);
-        }
-        let spacing = draft.pass.settings.gate_spacing;
-        draft.wait(spacing);
+        let what = format!("The cloud shows {} {} as {shown}", portal.database, database.id);
+        let served = draft.memory.was_ready;
+        draft.not_believed_yet(None, &what, (looks, portal.believed_after), served);
         return false;
     }
     in_place(draft, cluster, &portal, database)

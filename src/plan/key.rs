@@ -13,6 +13,7 @@ use crate::domain::observed::{Candidate, KeyFacts, KeyState, RegionOffer, Region
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
+use super::region_key::RegionKey;
 use super::step::{KeyRef, Step};
 use super::{creation, credentials, policy, registration, removal, replica, restore, role, schedule, unprotected};
 
@@ -128,12 +129,13 @@ pub(super) fn plan_region(
         }
         attributes(draft, key, region, &facts, &seen);
     }
+    let held = RegionKey { desired: key, region, facts: &facts, seen: &seen, memory: &memory };
     if cloud && key.regions.contains_key(region) {
-        role::prepare(draft, key, region, &facts, &seen, &memory);
+        role::prepare(draft, held);
     }
     let policy_holds = policy::plan_region(draft, key, region, wish, &facts, &seen);
     if key.regions.contains_key(region) {
-        registration::plan_region(draft, key, region, &facts, &seen, &memory, cloud, policy_holds);
+        registration::plan_region(draft, held, cloud, policy_holds);
     }
     if !draft.has(ConditionType::KeysReady, region) {
         draft.fine(ConditionType::KeysReady, Some(region), Reason::KeysEnabled, &format!("{} is enabled.", facts.arn));
@@ -489,12 +491,4 @@ pub(super) fn locked(seen: &RegionSeen) -> Option<&str> {
         Some(RegionOffer::Locked(words)) => Some(words),
         Some(RegionOffer::Open) | None => None,
     }
-}
-
-/// Everything that a registration or a gate rests on: equal looks are equal in all of this.
-pub(super) fn gate_facts(facts: &KeyFacts, seen: &RegionSeen) -> impl std::hash::Hash + use<> {
-    let policy = seen.policy.present().and_then(|text| policy::hash(text));
-    let principals = seen.principals.present().cloned();
-    let registration = (seen.registration.present().cloned(), seen.role.registration.present().cloned());
-    (facts.arn.clone(), facts.state, policy, principals, registration)
 }

@@ -15,14 +15,14 @@ use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::DesiredKey;
 use crate::domain::iam_role::IamRole;
 use crate::domain::id::{KeyArn, Region};
-use crate::domain::memory::RegionMemory;
-use crate::domain::observed::{KeyFacts, RegionSeen};
+use crate::domain::observed::RegionSeen;
 use crate::domain::policy::role::{permissions, same, trust_policy};
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RoleLink, RoleWish};
 use crate::domain::source::Source;
 
 use super::draft::Draft;
+use super::region_key::RegionKey;
 use super::role_step::RoleStep;
 use super::step::Step;
 use super::{key as keys, registration, sources};
@@ -71,14 +71,8 @@ fn permits(
 
 /// Whether nothing is left to be done at the role before the cloud can use the key as it; true of one that somebody else
 /// keeps.
-pub(super) fn is_right(
-    desired: &DesiredKey,
-    region: &Region,
-    facts: &KeyFacts,
-    seen: &RegionSeen,
-    link: &RoleLink,
-    from: Option<&BTreeSet<Source>>,
-) -> bool {
+pub(super) fn is_right(key: RegionKey<'_>, link: &RoleLink, from: Option<&BTreeSet<Source>>) -> bool {
+    let RegionKey { desired, region, facts, seen, .. } = key;
     let Some(wish) = wished(desired) else { return true };
     seen.role.iam.present().is_some_and(|role| {
         is_ours(desired, wish, role) && trusts(role, link) && permits(desired, region, &facts.arn, role, from)
@@ -86,14 +80,8 @@ pub(super) fn is_right(
 }
 
 /// Makes the role, or puts it right, once it is known whom it has to trust.
-pub(super) fn plan(
-    draft: &mut Draft<'_>,
-    desired: &DesiredKey,
-    region: &Region,
-    facts: &KeyFacts,
-    seen: &RegionSeen,
-    memory: &RegionMemory,
-) {
+pub(super) fn plan(draft: &mut Draft<'_>, key: RegionKey<'_>) {
+    let RegionKey { desired, region, facts, seen, memory } = key;
     let Some(wish) = wished(desired) else { return };
     if desired.rivals.unknown || desired.rivals.older.contains_key(region) {
         return;

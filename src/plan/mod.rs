@@ -29,6 +29,7 @@ mod part_check;
 mod parts;
 mod policy;
 mod reattach;
+mod region_key;
 mod registration;
 mod removal;
 mod removal_check;

@@ -167,18 +167,8 @@ fn there(
     let before = remembered.filter(|remembered| remembered.id == found.id).and_then(|remembered| remembered.state);
     let mut report = PartReport { id: found.id.clone(), state: before, endpoint: found.endpoint.clone(), seen: true };
     if report.state.as_deref() != Some(state) && looks < words.believed_after {
-        let message = format!(
-            "{the} is shown as {state}; seen {looks} of the {} times in a row after which that is believed.",
-            words.believed_after
-        );
-        // What served does so until something else is believed.
-        if report.state.as_deref() == Some(PartState::Active.text()) {
-            draft.fine(CONDITION, primary, Reason::DeployedEverywhere, &message);
-        } else {
-            draft.working(CONDITION, primary, Reason::Deploying, message);
-        }
-        let spacing = draft.pass.settings.gate_spacing;
-        draft.wait(spacing);
+        let served = report.state.as_deref() == Some(PartState::Active.text());
+        draft.not_believed_yet(primary, &format!("{the} is shown as {state}"), (looks, words.believed_after), served);
         return report;
     }
     report.state = Some(state.to_owned());

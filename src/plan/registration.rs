@@ -8,15 +8,16 @@ use crate::domain::capabilities::Registration;
 use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::DesiredKey;
 use crate::domain::id::{Region, tag};
-use crate::domain::memory::RegionMemory;
 use crate::domain::moment::Moment;
-use crate::domain::observed::{KeyFacts, RegionSeen};
+use crate::domain::observed::RegionSeen;
 use crate::domain::reading::Reading;
 
 use super::attempt::Attempt;
 use super::draft::Draft;
+use super::key::locked;
+use super::region_key::{RegionKey, gate_facts};
 use super::step::Step;
-use super::{key, policy, role};
+use super::{policy, role};
 
 const CONDITION: ConditionType = ConditionType::Registered;
 
@@ -47,17 +48,8 @@ pub(super) fn obstructed(draft: &mut Draft<'_>, region: &Region, seen: &RegionSe
 }
 
 /// Plans the registration of a region's key.
-#[expect(clippy::too_many_arguments, reason = "each is one fact that the caller has established about the region")]
-pub(super) fn plan_region(
-    draft: &mut Draft<'_>,
-    desired: &DesiredKey,
-    region: &Region,
-    facts: &KeyFacts,
-    seen: &RegionSeen,
-    memory: &RegionMemory,
-    cloud: bool,
-    policy_holds: bool,
-) {
+pub(super) fn plan_region(draft: &mut Draft<'_>, key: RegionKey<'_>, cloud: bool, policy_holds: bool) {
+    let RegionKey { desired, region, facts, seen, .. } = key;
     if desired.capabilities.registration != Registration::PerRegion {
         draft.fine(CONDITION, Some(region), Reason::RegistrationNotNeeded, Reason::RegistrationNotNeeded.text());
         return;
@@ -68,31 +60,25 @@ pub(super) fn plan_region(
         return;
     }
     if desired.capabilities.through_role {
-        role::plan_region(draft, desired, region, facts, seen, memory, policy_holds);
+        role::plan_region(draft, key, policy_holds);
         return;
     }
     let ours = facts.arn.to_string();
     match &seen.registration {
-        Reading::Present(arn) if *arn == ours => registered(draft, desired, region, facts, seen, memory),
+        Reading::Present(arn) if *arn == ours => registered(draft, key),
         Reading::Present(arn) => {
             let arn = arn.clone();
             draft.report(region).registered = Some(arn.clone());
             conflict(draft, region, &arn);
         }
-        Reading::Absent => absent(draft, desired, region, facts, seen, memory, policy_holds),
+        Reading::Absent => absent(draft, key, policy_holds),
         unknown @ Reading::Unknown(_) => not_seen(draft, region, unknown),
     }
 }
 
 /// The region's own key is registered: says so, and notes since when on the key.
-pub(super) fn registered(
-    draft: &mut Draft<'_>,
-    desired: &DesiredKey,
-    region: &Region,
-    facts: &KeyFacts,
-    seen: &RegionSeen,
-    memory: &RegionMemory,
-) {
+pub(super) fn registered(draft: &mut Draft<'_>, key: RegionKey<'_>) {
+    let RegionKey { desired, region, facts, seen, memory } = key;
     let arn = facts.arn.to_string();
     draft.report(region).registered = Some(arn.clone());
     let Some(tags) = seen.tags.present() else {
@@ -136,16 +122,9 @@ pub(super) fn not_before(seen: &RegionSeen) -> Option<Moment> {
     note.or_else(|| facts?.created_at)
 }
 
-fn absent(
-    draft: &mut Draft<'_>,
-    desired: &DesiredKey,
-    region: &Region,
-    facts: &KeyFacts,
-    seen: &RegionSeen,
-    memory: &RegionMemory,
-    policy_holds: bool,
-) {
-    let looks = draft.look(region, &key::gate_facts(facts, seen));
+fn absent(draft: &mut Draft<'_>, key: RegionKey<'_>, policy_holds: bool) {
+    let RegionKey { desired, region, facts, seen, memory } = key;
+    let looks = draft.look(region, &gate_facts(facts, seen));
     let settings = draft.pass.settings.clone();
     let tagged = seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT));
     // What status shows as registered may be another's key that was in the way.
@@ -207,7 +186,7 @@ fn absent(
 
 /// Says so where the cloud does not offer the region. Yields whether nothing can be done here.
 fn offered(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen) -> bool {
-    if let Some(words) = key::locked(seen) {
+    if let Some(words) = locked(seen) {
         let message = format!("The cloud does not offer {region} to this organization: {words}");
         draft.stuck(
             CONDITION,

@@ -13,28 +13,24 @@
 use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::DesiredKey;
 use crate::domain::id::{KeyArn, Region, tag};
-use crate::domain::memory::RegionMemory;
 use crate::domain::moment::Moment;
-use crate::domain::observed::{KeyFacts, RegionSeen};
+use crate::domain::observed::RegionSeen;
 use crate::domain::policy::role::{permissions, trust_policy};
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleLink, Through};
 
 use super::attempt::Attempt;
 use super::draft::Draft;
+use super::region_key::{RegionKey, gate_facts};
 use super::role_step::{LinkRef, RoleStep};
 use super::step::Step;
-use super::{RoleReport, key, made_role, registration, sources};
+use super::{RoleReport, made_role, registration, sources};
 
 const CONDITION: ConditionType = ConditionType::Registered;
 
-/// A region's key, and what is known of the cloud's way to it.
+/// The cloud's way to a region's key.
 struct Way<'a> {
-    desired: &'a DesiredKey,
-    region: &'a Region,
-    facts: &'a KeyFacts,
-    seen: &'a RegionSeen,
-    memory: &'a RegionMemory,
+    key: RegionKey<'a>,
     /// The declared role.
     role: &'a str,
 }
@@ -63,16 +59,10 @@ pub(super) fn names(arn: &KeyArn, text: &str) -> bool {
 /// Has the cloud make a link for the declared role, where there is none, and makes that role where the spec asks for it. That
 /// comes before everything that needs the role: only the link says whom the role has to trust, so there may be no role yet
 /// that a key policy could name.
-pub(super) fn prepare(
-    draft: &mut Draft<'_>,
-    desired: &DesiredKey,
-    region: &Region,
-    facts: &KeyFacts,
-    seen: &RegionSeen,
-    memory: &RegionMemory,
-) {
+pub(super) fn prepare(draft: &mut Draft<'_>, key: RegionKey<'_>) {
+    let RegionKey { desired, region, facts, seen, memory } = key;
     let Some(wish) = desired.role.as_ref().filter(|_| desired.capabilities.through_role) else { return };
-    made_role::plan(draft, desired, region, facts, seen, memory);
+    made_role::plan(draft, key);
     let free = match &seen.role.registration {
         Reading::Absent => true,
         Reading::Present(found) => {
@@ -85,7 +75,7 @@ pub(super) fn prepare(
     if !free || rivalled || seen.role.links.present().is_none() || seen.role.link_of(&wish.arn).is_some() {
         return;
     }
-    let way = Way { desired, region, facts, seen, memory, role: &wish.arn };
+    let way = Way { key, role: &wish.arn };
     if let Some(id) = &memory.link {
         match seen.role.link(id) {
             Some(link) if link.role_arn.is_none() => return,
@@ -104,21 +94,14 @@ pub(super) fn prepare(
 }
 
 /// Plans the registration of a region's key, of which the cloud accepts the credentials.
-pub(super) fn plan_region(
-    draft: &mut Draft<'_>,
-    desired: &DesiredKey,
-    region: &Region,
-    facts: &KeyFacts,
-    seen: &RegionSeen,
-    memory: &RegionMemory,
-    policy_holds: bool,
-) {
+pub(super) fn plan_region(draft: &mut Draft<'_>, key: RegionKey<'_>, policy_holds: bool) {
+    let RegionKey { desired, region, facts, seen, memory } = key;
     let Some(wish) = &desired.role else {
         let message = "The spec names no role as which the cloud could use the key.".to_owned();
         draft.stuck(CONDITION, Some(region), Reason::InvalidSpec, message, "name one in spec.upstream.");
         return;
     };
-    let way = Way { desired, region, facts, seen, memory, role: &wish.arn };
+    let way = Way { key, role: &wish.arn };
     let link = seen.role.link_of(&wish.arn).or_else(|| seen.role.link(memory.link.as_deref()?)).cloned();
     draft.report(region).cloud_role = Some(RoleReport { arn: wish.arn.clone(), link });
     if seen.role.links.present().is_none() {
@@ -156,7 +139,7 @@ impl Way<'_> {
         match &found.through {
             Through::NotSaid => true,
             Through::Link(id) => {
-                self.seen.role.link(id).is_some_and(|link| link.role_arn.as_deref() == Some(self.role))
+                self.key.seen.role.link(id).is_some_and(|link| link.role_arn.as_deref() == Some(self.role))
             }
             Through::Credentials => false,
         }
@@ -164,7 +147,7 @@ impl Way<'_> {
 
     /// The right key is registered, by the right role.
     fn registered(&self, draft: &mut Draft<'_>, found: &RegistrationSeen) {
-        let Self { desired, region, facts, seen, memory, .. } = *self;
+        let RegionKey { desired, region, facts, seen, memory } = self.key;
         draft.report(region).registered = Some(found.key.clone());
         let settings = draft.pass.settings.clone();
         let noted = seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT));
@@ -179,7 +162,7 @@ impl Way<'_> {
             }
             return;
         }
-        let looks = draft.look(region, &key::gate_facts(facts, seen));
+        let looks = draft.look(region, &gate_facts(facts, seen));
         if !noted && !desired.observe_only && looks < settings.gate_looks {
             let message = format!(
                 "{} is registered and usable; that has to be seen {} times in a row ({looks} so far).",
@@ -199,16 +182,16 @@ impl Way<'_> {
             draft.fine(CONDITION, Some(region), Reason::RegisteredAndRead, &message);
             return;
         }
-        registration::registered(draft, desired, region, facts, seen, memory);
+        registration::registered(draft, self.key);
     }
 
     fn previous(&self) -> &[KeyArn] {
-        self.desired.regions.get(self.region).map_or(&[], |wish| wish.previous.as_slice())
+        self.key.desired.regions.get(self.key.region).map_or(&[], |wish| wish.previous.as_slice())
     }
 
     /// The cloud says that it cannot use the key.
     fn unusable(&self, draft: &mut Draft<'_>) {
-        let Self { desired, region, facts, .. } = *self;
+        let RegionKey { desired, region, facts, .. } = self.key;
         let message = format!(
             "{} says that it cannot use {}. On its next check it shuts down the databases that are under the key; their data stay, and come back with the key.",
             desired.scope.cloud, facts.arn
@@ -216,18 +199,18 @@ impl Way<'_> {
         let fix = format!(
             "see to it that {} may be assumed by the cloud and may use the key.{}",
             self.role,
-            self.to_allow(self.seen.role.link_of(self.role))
+            self.to_allow(self.key.seen.role.link_of(self.role))
         );
         draft.stuck(CONDITION, Some(region), Reason::RegistrationNotValid, message, &fix);
     }
 
     /// No key is registered.
     fn absent(&self, draft: &mut Draft<'_>, policy_holds: bool) {
-        let Self { region, facts, seen, memory, .. } = *self;
+        let RegionKey { region, facts, seen, memory, .. } = self.key;
         let settings = draft.pass.settings.clone();
         let noted = seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT));
         let was_ours = memory.registered.as_ref() == Some(&facts.arn.to_string());
-        let looks = draft.look(region, &key::gate_facts(facts, seen));
+        let looks = draft.look(region, &gate_facts(facts, seen));
         if (was_ours || noted) && looks < settings.gate_looks {
             // It was there. Reads are not monotonic, so one look that misses it proves nothing.
             draft.wait(settings.gate_spacing);
@@ -240,7 +223,7 @@ impl Way<'_> {
 
     /// Registers the key, or the role of the registered key, once the way to it is open.
     fn register(&self, draft: &mut Draft<'_>, replaces: Option<&RegistrationSeen>, policy_holds: bool) {
-        let Self { desired, region, facts, seen, .. } = *self;
+        let RegionKey { desired, region, facts, seen, .. } = self.key;
         if registration::rivalled(draft, desired, region) {
             return;
         }
@@ -254,7 +237,7 @@ impl Way<'_> {
             return;
         }
         let settings = draft.pass.settings.clone();
-        let looks = draft.look(region, &key::gate_facts(facts, seen));
+        let looks = draft.look(region, &gate_facts(facts, seen));
         if replaces.is_some() && looks < settings.gate_looks {
             let message = format!(
                 "Ready to register {} in place of what is registered; everything has to look right {} times in a row ({looks} so far).",
@@ -287,7 +270,7 @@ impl Way<'_> {
     /// says was seen before. Of a role of another account IAM over here knows nothing: there the cloud's own try, which it
     /// makes before it changes anything, has to do.
     fn may_open_what_is_there(&self, draft: &mut Draft<'_>) -> bool {
-        let Self { desired, region, facts, seen, role, .. } = *self;
+        let Self { key: RegionKey { desired, region, facts, seen, .. }, role } = *self;
         if !desired.sees_policies_of(role) {
             return true;
         }
@@ -319,18 +302,18 @@ impl Way<'_> {
             draft.poll();
             return;
         }
-        draft.step(Step::RecordRegistrationIntent { region: self.region.clone(), started_at });
+        draft.step(Step::RecordRegistrationIntent { region: self.key.region.clone(), started_at });
         draft.step(step);
     }
 
     /// The link through which the cloud can use the key as the declared role; none as long as there is something to do for it.
     fn link(&self, draft: &mut Draft<'_>) -> Option<RoleLink> {
-        let Self { desired, region, facts, seen, memory, role } = *self;
+        let Self { key: RegionKey { desired, region, seen, memory, .. }, role } = *self;
         let unfinished = || seen.role.link(memory.link.as_deref()?).filter(|link| link.role_arn.is_none());
         // Where there is none, or the role is still being made, that was said before.
         let link = seen.role.link_of(role).or_else(unfinished)?;
         let from = sources::decide(draft, desired, region, seen).list;
-        if !made_role::is_right(desired, region, facts, seen, link, from.as_ref()) {
+        if !made_role::is_right(self.key, link, from.as_ref()) {
             return None;
         }
         if link.authorized {
@@ -342,7 +325,7 @@ impl Way<'_> {
 
     /// Has the cloud make a link, unless an earlier attempt may have made one.
     fn make(&self, draft: &mut Draft<'_>) {
-        let Self { desired, region, seen, memory, role, .. } = *self;
+        let Self { key: RegionKey { desired, region, seen, memory, .. }, role } = *self;
         let settings = draft.pass.settings.clone();
         if let Some(started_at) = memory.linking {
             let mut found = attempted(draft, seen, started_at).into_iter();
@@ -384,7 +367,7 @@ impl Way<'_> {
     }
 
     fn authorize(&self, draft: &mut Draft<'_>, link: &RoleLink) {
-        let Self { region, role, .. } = *self;
+        let Self { key: RegionKey { region, .. }, role } = *self;
         let planned = draft.repeatable(Step::Role(RoleStep::Authorize {
             region: region.clone(),
             link: link.id.clone(),
@@ -404,7 +387,7 @@ impl Way<'_> {
     /// Says so where the cloud has been unable to use the key as the role for longer than it takes a change to be seen
     /// everywhere. It is tried all the same.
     fn refused_for_long(&self, draft: &mut Draft<'_>, link: Option<&RoleLink>) -> bool {
-        let Self { desired, region, facts, role, .. } = *self;
+        let Self { key: RegionKey { desired, region, facts, .. }, role } = *self;
         let Some(since) = draft.memory.refused_roles.get(region).copied() else { return false };
         if draft.now().since(since) < draft.pass.settings.deploy_settle {
             return false;
@@ -423,8 +406,8 @@ impl Way<'_> {
     /// What the role has to trust, and what it has to be allowed, as JSON.
     fn to_allow(&self, link: Option<&RoleLink>) -> String {
         let actions: Vec<String> =
-            self.desired.capabilities.needs.iter().flat_map(|need| need.actions.clone()).collect();
-        let keys: Vec<KeyArn> = std::iter::once(&self.facts.arn).chain(self.previous()).cloned().collect();
+            self.key.desired.capabilities.needs.iter().flat_map(|need| need.actions.clone()).collect();
+        let keys: Vec<KeyArn> = std::iter::once(&self.key.facts.arn).chain(self.previous()).cloned().collect();
         let trust =
             link.map(|link| format!(" Its trust policy has to hold {}.", trust_policy(link))).unwrap_or_default();
         format!("{trust} Its permissions have to hold {}.", permissions(&actions, &keys, None))

@@ -9,7 +9,7 @@ use crate::domain::reading::{Reading, Why};
 
 use super::draft::Draft;
 use super::gate::{self, Failure, Verdict, not};
-use super::{attested, entrusted, key};
+use super::{attested, entrusted, region_key};
 
 /// The further checks of a region's gate.
 pub(super) fn verdicts(draft: &Draft<'_>, linked: &LinkedKey, region: &Region) -> Vec<Verdict> {
@@ -28,7 +28,7 @@ pub(super) fn facts(draft: &Draft<'_>, region: &Region) -> impl std::hash::Hash 
         let linked = cluster.backup.as_ref()?.key.present()?;
         let seen = draft.observed.backup.regions.get(region)?;
         let subject = gate::subject(&linked.key, region, seen);
-        Some(key::gate_facts(subject.present()?, seen))
+        Some(region_key::gate_facts(subject.present()?, seen))
     };
     let primary = (*region != cluster.primary && cluster.backup.is_some()).then(|| of(&cluster.primary));
     let policy = (*region != cluster.primary).then(|| draft.seen(&cluster.primary).policy.present().cloned());
