@@ -12,6 +12,7 @@ use crate::domain::reading::Reading;
 
 use super::Pass;
 use super::check::{Rule, owned, require};
+use super::role::names;
 use super::step::Step;
 
 pub(super) struct Removal<'a> {
@@ -203,7 +204,7 @@ impl Removal<'_> {
         require(self.observed.scope.present() == Some(&key.scope.id), REGISTERED)?;
         let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
         let other = match &seen.registration {
-            Reading::Present(registered) => *registered != arn.to_string(),
+            Reading::Present(registered) => !names(arn, registered),
             Reading::Absent => true,
             Reading::Unknown(_) => false,
         };

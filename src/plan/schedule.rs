@@ -25,7 +25,7 @@ use crate::domain::reading::Reading;
 use super::draft::Draft;
 use super::step::Step;
 use super::teardown::{self, Blocker};
-use super::{RemovalReport, credentials, key as keys, replica_end, unregister};
+use super::{RemovalReport, credentials, key as keys, replica_end, role, unregister};
 
 const CONDITION: ConditionType = ConditionType::KeysReady;
 
@@ -321,11 +321,11 @@ fn uses(
     }
     match (&seen.registration, databases) {
         (Reading::Present(arn), Some(databases))
-            if left.iter().any(|key| key.to_string() == *arn) && unregister::is_own(seen, memory, arn) =>
+            if left.iter().any(|key| key.to_string() == *arn && unregister::is_own(seen, memory, key)) =>
         {
             blockers.extend(unregister::under(key, region, databases));
         }
-        (Reading::Present(arn), _) if left.iter().any(|key| key.to_string() == *arn) => {
+        (Reading::Present(arn), _) if left.iter().any(|key| role::names(key, arn)) => {
             let message = if key.capabilities.registration_is_final {
                 format!("{cloud} has {arn} registered, and has no call to withdraw a registration.")
             } else {

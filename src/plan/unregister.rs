@@ -6,6 +6,7 @@ use crate::domain::id::{KeyArn, Region, tag};
 use crate::domain::memory::RegionMemory;
 use crate::domain::observed::{Database, DatabaseState, Encryption, RegionSeen};
 use crate::domain::reading::Reading;
+use crate::domain::role_link::Through;
 
 use super::draft::Draft;
 use super::role_step::{LinkRef, RoleStep};
@@ -24,9 +25,9 @@ pub(super) enum Next {
 }
 
 /// Whether this object made the registration of a key: it noted that on the key, or in status.
-pub(super) fn is_own(seen: &RegionSeen, memory: &RegionMemory, arn: &str) -> bool {
-    memory.registered.as_deref() == Some(arn)
-        || seen.tags.present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT))
+pub(super) fn is_own(seen: &RegionSeen, memory: &RegionMemory, arn: &KeyArn) -> bool {
+    memory.registered.as_ref() == Some(&arn.to_string())
+        || seen.tags_of(arn).present().is_some_and(|tags| tags.contains_key(tag::REGISTERED_AT))
 }
 
 /// The databases under a registered key: while there is one, the cloud lets go of no key.
@@ -48,19 +49,36 @@ pub(super) fn under(key: &DesiredKey, region: &Region, databases: &Reading<Vec<D
     })
 }
 
+/// Whatever is registered through a record keeps it, and so the role, from going.
+fn still_used(key: &DesiredKey, region: &Region, seen: &RegionSeen, link: &str) -> Option<Blocker> {
+    let found = match &seen.role.registration {
+        Reading::Absent => return None,
+        Reading::Present(found) if matches!(&found.through, Through::Link(other) if other != link) => return None,
+        Reading::Present(found) => found,
+        unknown @ Reading::Unknown(_) => return Some(teardown::unseen(Some(region), "What is registered", unknown)),
+    };
+    Some(Blocker {
+        region: Some(region.clone()),
+        message: format!(
+            "{} has {} registered, which is none of the keys that go now, and its record {link} of this object's role may be what it uses it by.",
+            key.scope.cloud, found.key
+        ),
+        fix: "register that key through a role of its own, or take it out of the project.".to_owned(),
+    })
+}
+
 /// What has to be done before these keys are scheduled for deletion; none: nothing, any more.
 pub(super) fn next(draft: &mut Draft<'_>, key: &DesiredKey, left: &[KeyArn]) -> Option<Next> {
     let wish = key.role.as_ref().filter(|_| key.capabilities.through_role)?;
     let region = left.first()?.region().clone();
     let (seen, memory) = (draft.seen(&region), draft.remembered(&region));
     let not_after = draft.observed.at + draft.pass.settings.look_valid;
-    if let Reading::Present(registered) = &seen.registration
-        && let Some(arn) = left.iter().find(|arn| arn.to_string() == *registered)
-    {
-        let step = RoleStep::Withdraw { region, key: arn.clone(), not_after };
+    let registered = |arn: &&KeyArn| draft.seen(arn.region()).registration.present() == Some(&arn.to_string());
+    if let Some(arn) = left.iter().find(registered) {
+        let step = RoleStep::Withdraw { region: arn.region().clone(), key: arn.clone(), not_after };
         return Some(Next::Do(Box::new(Step::Role(step)), format!("The registration of {arn} is being withdrawn.")));
     }
-    let noted = left.iter().any(|arn| is_own(&seen, &memory, &arn.to_string()));
+    let noted = left.iter().any(|arn| is_own(&draft.seen(arn.region()), &draft.remembered(arn.region()), arn));
     let role_is_gone = wish.made && seen.role.iam.is_absent();
     let looked_enough =
         draft.look_at_deployment(&region, &("withdrawn", role_is_gone)) >= draft.pass.settings.gate_looks;
@@ -76,6 +94,9 @@ pub(super) fn next(draft: &mut Draft<'_>, key: &DesiredKey, left: &[KeyArn]) -> 
         None => memory.link.as_ref() == Some(&link.id),
     });
     if let Some(link) = own {
+        if let Some(blocker) = still_used(key, &region, &seen, &link.id) {
+            return Some(Next::Blocked(blocker));
+        }
         let message = format!("The cloud's record {} of the role is being removed.", link.id);
         let step = RoleStep::RemoveLink { region, link: link.id.clone(), not_after };
         return Some(Next::Do(Box::new(Step::Role(step)), message));

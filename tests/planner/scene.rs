@@ -4,7 +4,8 @@
 //! - `seen`, `remembered` are what is seen and remembered of us-east-1; `there` is what is seen of eu-west-1;
 //!   `key`, `cluster`, `settings`, `database` (by id) and `named` are where one expects them;
 //! - a patch of something [`Present`](Reading::Present) goes inside it, and one that is itself `Present: ...` replaces it;
-//! - `T-5s`, `T+2m`, `T-1h`, `T-30d` are moments; `k1` is the ARN of a key in the region that it stands under;
+//! - `T-5s`, `T+2m`, `T-1h`, `T-30d` are moments; `k1` is the ARN of a key in the region that it stands under, and
+//!   `id of k1` its id alone;
 //!   `33000 letters` is a long text; `NotLooked` and `fault <class>[/<cause>] <operation>` are unknown;
 //! - a policy is a map of statements by Sid; `ours use` is the Sid of the operator's own statement `use`;
 //! - `the-token` is the token that confirms the deletion, as the decision shows it;
@@ -193,7 +194,7 @@ fn expand_text(text: &str, region: Option<&str>) -> Value {
     }
     match region {
         Some(region) if is_key(text) => json!(format!("arn:aws:kms:{region}:111111111111:key/{text}")),
-        _ => json!(text),
+        _ => json!(text.strip_prefix("id of ").unwrap_or(text)),
     }
 }
 
