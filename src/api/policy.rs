@@ -47,6 +47,7 @@ pub struct PolicySpec {
     /// Whether the statement that lets the account's IAM policies govern the key ("Enable IAM User Permissions") is
     /// added to adopted keys that lack it. Default: false. Keys that the operator makes always have it: without it a
     /// key can become unmanageable (https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html).
+    /// The operator never takes it away: set back to false, what was added stays.
     #[serde(default)]
     pub ensure_root: bool,
 
