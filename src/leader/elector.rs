@@ -85,16 +85,19 @@ impl Elector {
     /// `stop` should end only after the last pass has: until then others must not start.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
         tokio::pin!(stop);
-        let mut held = tokio::select! {
-            () = &mut stop => return Ended::Stopped,
-            held = self.win() => held,
+        let won = tokio::select! {
+            // It may have been taken all the same, if the stop cut off the answer.
+            () = &mut stop => None,
+            held = self.win() => Some(held),
         };
-        tracing::info!(lease = self.name, identity = self.identity, "leading");
-        tokio::select! {
-            () = &mut stop => {}
-            () = self.keep(&mut held) => {
-                self.leadership.resign(Standing::Lost);
-                return Ended::Lost;
+        if let Some(mut held) = won {
+            tracing::info!(lease = self.name, identity = self.identity, "leading");
+            tokio::select! {
+                () = &mut stop => {}
+                () = self.keep(&mut held) => {
+                    self.leadership.resign(Standing::Lost);
+                    return Ended::Lost;
+                }
             }
         }
         self.release().await;
@@ -214,25 +217,39 @@ impl Elector {
     async fn release(&self) {
         // First of all: from here on another process may be leading.
         self.leadership.resign(Standing::Waiting);
-        match self.give_back().await {
-            Ok(()) => tracing::info!(lease = self.name, "the lease is given back"),
-            Err(error) => tracing::warn!(error = chain(&error), "the lease could not be given back; it will run out"),
+        let given_back = async {
+            loop {
+                match self.give_back().await {
+                    Ok(was_ours) => return was_ours,
+                    Err(error) => tracing::warn!(error = chain(&error), "the lease could not be given back yet"),
+                }
+                tokio::time::sleep(self.terms.retry_every()).await;
+            }
+        };
+        // Not for longer, or the stop would outlast what Kubernetes grants it.
+        match tokio::time::timeout(self.terms.renew_every, given_back).await {
+            Ok(true) => tracing::info!(lease = self.name, "the lease is given back"),
+            Ok(false) => {}
+            Err(_) => tracing::warn!(lease = self.name, "the lease could not be given back; it will run out"),
         }
     }
 
-    async fn give_back(&self) -> Result<(), Trouble> {
-        // Read again: the stop may have cut off a renewal whose answer would have held the newest version.
+    /// Whether the lease was ours.
+    async fn give_back(&self) -> Result<bool, Trouble> {
+        // Read again: the stop may have cut off a renewal whose answer would have held the newest version. It may even
+        // take effect only after this look, and then the write is refused and all of it has to be done once more.
         let Some(mut lease) = self.bounded(self.leases.get_opt(&self.name)).await? else {
-            return Ok(());
+            return Ok(false);
         };
-        if let Some(spec) = &mut lease.spec
-            && spec.holder_identity.as_deref() == Some(self.identity.as_str())
-        {
-            spec.holder_identity = None;
-            spec.renew_time = Some(micro_time(self.clock.now()));
-            self.replace(&lease).await?;
-        }
-        Ok(())
+        let Some(spec) =
+            lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(self.identity.as_str()))
+        else {
+            return Ok(false);
+        };
+        spec.holder_identity = None;
+        spec.renew_time = Some(micro_time(self.clock.now()));
+        self.replace(&lease).await?;
+        Ok(true)
     }
 
     fn first_lease(&self) -> Lease {

@@ -112,6 +112,8 @@ struct Server {
     down: AtomicBool,
     /// Writes take effect at once but are answered after four seconds.
     slow: AtomicBool,
+    /// Writes take effect after two seconds, whether or not their sender still waits.
+    late: AtomicBool,
 }
 
 impl Server {
@@ -171,6 +173,17 @@ async fn create(State(server): State<Arc<Server>>, Json(lease): Json<Value>) -> 
 
 async fn write(State(server): State<Arc<Server>>, Json(lease): Json<Value>) -> Response {
     available(&server).await;
+    if server.late.load(Ordering::SeqCst) {
+        let writing = tokio::spawn(async move {
+            sleep(secs(2)).await;
+            write_now(&server, lease).await
+        });
+        return writing.await.unwrap();
+    }
+    write_now(&server, lease).await
+}
+
+async fn write_now(server: &Server, lease: Value) -> Response {
     let current = server.lease.lock().unwrap().as_ref().map(|l| l["metadata"]["resourceVersion"].clone());
     if current.as_ref() != Some(&lease["metadata"]["resourceVersion"]) {
         return refusal(StatusCode::CONFLICT, "Conflict");
@@ -320,6 +333,55 @@ async fn a_stop_in_the_middle_of_a_renewal_gives_the_lease_back_all_the_same() {
     only.leadership.reaches(Standing::Leading).await;
     server.slow.store(true, Ordering::SeqCst);
     sleep(secs(12)).await;
+    only.stop.send(()).unwrap();
+    assert_eq!(only.run.await.unwrap(), Ended::Stopped);
+    assert_eq!(server.holder(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_arrives_after_the_stop_does_not_keep_the_lease() {
+    let (server, start) = (Arc::new(Server::default()), Instant::now());
+    let only = Candidate::start(&server, "only", start, 0);
+    only.leadership.reaches(Standing::Leading).await;
+    server.late.store(true, Ordering::SeqCst);
+    sleep(secs(11)).await;
+    let renewed = server.version.load(Ordering::SeqCst);
+    only.stop.send(()).unwrap();
+    assert_eq!(only.run.await.unwrap(), Ended::Stopped);
+    assert_eq!(server.version.load(Ordering::SeqCst), renewed + 2, "the late renewal, and the lease given back");
+    assert_eq!(server.holder(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_the_api_server_to_take_the_lease_back_but_not_for_long() {
+    for (outage, given_back) in [(4, true), (60, false)] {
+        let (server, start) = (Arc::new(Server::default()), Instant::now());
+        let only = Candidate::start(&server, "only", start, 0);
+        only.leadership.reaches(Standing::Leading).await;
+        server.down.store(true, Ordering::SeqCst);
+        only.stop.send(()).unwrap();
+        let stopping = Instant::now();
+        let up_again = async {
+            sleep(secs(outage)).await;
+            server.down.store(false, Ordering::SeqCst);
+        };
+        let (ended, ()) = tokio::join!(async { (only.run.await.unwrap(), stopping.elapsed()) }, up_again);
+        assert_eq!(ended.0, Ended::Stopped);
+        assert!(ended.1 <= Terms::default().renew_every, "{:?}", ended.1);
+        assert_eq!(server.holder().is_none(), given_back, "down for {outage} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_right_after_the_lease_was_taken_gives_it_back_too() {
+    let (server, start) = (Arc::new(Server::default()), Instant::now());
+    server.store(json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "cmk-operator"},
+        "spec": {"holderIdentity": ""}}));
+    server.slow.store(true, Ordering::SeqCst);
+    let only = Candidate::start(&server, "only", start, 0);
+    sleep(secs(1)).await;
+    assert_eq!(server.holder().as_deref(), Some("only"), "taken, and not answered yet");
+    assert_eq!(only.leadership.standing(), Standing::Waiting);
     only.stop.send(()).unwrap();
     assert_eq!(only.run.await.unwrap(), Ended::Stopped);
     assert_eq!(server.holder(), None);

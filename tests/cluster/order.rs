@@ -64,5 +64,5 @@ async fn sigterm_stops_in_order_and_frees_the_lease() {
     assert_eq!(scene.stop().await, Some(0));
     let lease = scene.plane.kubectl(&["get", "lease", "cmk-operator", "-n", &scene.namespace, "-o", "json"]);
     let lease: Value = serde_json::from_str(&lease).unwrap();
-    assert_eq!(lease["spec"]["holderIdentity"], json!(null));
+    assert_eq!(lease["spec"]["holderIdentity"], json!(null), "{}", scene.log_tail());
 }
