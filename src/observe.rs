@@ -239,9 +239,11 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
             }
         }
         let own = wish.key_arn.is_none() && matches!(self.desired, Desired::Key(_));
-        if own && self.depth == Depth::Everything && self.searches(memory) {
-            self.search(&place, memory, &mut seen).await;
-            self.others(&place, &mut seen).await;
+        if own && self.depth == Depth::Everything {
+            if self.searches(memory) {
+                self.search(&place, memory, &mut seen).await;
+            }
+            self.others(&place, memory, &mut seen).await;
         }
         seen
     }
@@ -265,10 +267,14 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         join_all(looks).await.into_iter().collect()
     }
 
-    /// Looks at the candidates that are not the region's key, when the end of one may be near.
-    async fn others(&self, place: &Place, seen: &mut RegionSeen) {
+    /// Looks at the candidates that are not the region's key, and at what is under the alias in its place, when the end of one
+    /// may be near, or one of them may become the region's key.
+    async fn others(&self, place: &Place, memory: Option<&RegionMemory>, seen: &mut RegionSeen) {
         let object = self.desired.object();
-        if !object.deleting && object.confirmed.is_empty() {
+        let found = memory.is_none_or(|m| m.key.is_none()) && seen.by_alias.is_absent();
+        let differs =
+            seen.by_arn.present().zip(seen.by_alias.present()).is_some_and(|(one, other)| one.arn != other.arn);
+        if !object.deleting && object.confirmed.is_empty() && !found && !differs {
             return;
         }
         let main = [&seen.by_arn, &seen.by_alias].map(|reading| reading.present().map(|facts| facts.arn.clone()));

@@ -24,6 +24,7 @@ use cmk_operator::domain::memory::Memory;
 use cmk_operator::domain::moment::Moment;
 use cmk_operator::execute::Outcome;
 use cmk_operator::plan::check::check;
+use cmk_operator::plan::role_step::RoleStep;
 use cmk_operator::plan::step::Step;
 use cmk_operator::plan::{Plan, decide, findings_after};
 use cmk_operator::ports::Record;
@@ -335,6 +336,9 @@ fn records(plan: &Plan, outcome: &Outcome) -> Vec<Record> {
             Some(Record::RegistrationIntent(region.clone(), *started_at))
         }
         Step::RecordDeployIntent { intent } => Some(Record::DeployIntent(intent.clone())),
+        Step::Role(RoleStep::RecordIntent { region, started_at }) => {
+            Some(Record::RoleLinkIntent(region.clone(), *started_at))
+        }
         _ => None,
     });
     records.collect()

@@ -16,6 +16,7 @@ use crate::domain::policy::{Effect, Grant, PolicyDocument, Statement, holds};
 use crate::domain::reading::Reading;
 
 use super::entrusted_check;
+use super::own_again::own_again;
 use super::removal_check::Removal;
 use super::replica_check::Kin;
 use super::step::{DatabaseRef, KeyRef, Step};
@@ -252,11 +253,14 @@ impl Scene<'_> {
             ),
             KeyRef::Arn(arn) => {
                 self.is_in_place(region, arn)?;
-                if let Some(recorded) = self.memory.regions.get(region).and_then(|r| r.key.as_ref()) {
-                    require(recorded == arn, "the recorded key of a region never changes")?;
-                    return self.is_the_key(region, arn);
-                }
                 let seen = self.observed.regions.get(region).ok_or("nothing without a look")?;
+                if let Some(memory) = self.memory.regions.get(region).filter(|memory| memory.key.is_some()) {
+                    if memory.key.as_ref() == Some(arn) {
+                        return self.is_the_key(region, arn);
+                    }
+                    let own = own_again(self.key()?, region, memory, seen);
+                    return require(own.is_some_and(|own| own.arn == *arn), "the recorded key of a region never changes");
+                }
                 let found = seen.candidates.present().is_some_and(|all| all.iter().any(|c| c.arn == *arn));
                 let there = seen.facts_of(arn).present().is_some();
                 let tagged = seen.tags_of(arn).present().is_some_and(|tags| self.key().is_ok_and(|key| owned(key, tags)));

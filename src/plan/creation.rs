@@ -52,26 +52,51 @@ pub(super) fn plan(
         }
         return key::not_seen(draft, region, &seen.candidates);
     };
-    match canonical(candidates, memory.creating.as_ref()) {
+    match canonical(candidates, memory.creating.as_ref(), |arn| is_ending(seen, arn)) {
         Some(candidate) if key::elsewhere(draft, region, candidate.holder.as_ref()) => {}
-        Some(candidate) => claim(draft, key, region, &candidate.arn),
+        Some(candidate) => claim(draft, key, region, seen, &candidate.arn),
         None => create_or_wait(draft, key, region, seen, memory, cloud),
     }
     None
 }
 
-/// Which of several keys with our tags becomes the one: that of the open intent, else the first by ARN, so that every
-/// replica and every restart chooses the same.
-fn canonical<'c>(candidates: &'c [Candidate], intent: Option<&KeyIntent>) -> Option<&'c Candidate> {
+/// Which of several keys with our tags becomes the one: that of the open intent, else the first by ARN of those that are not
+/// pending deletion, so that every replica and every restart chooses the same.
+fn canonical<'c>(
+    candidates: &'c [Candidate],
+    intent: Option<&KeyIntent>,
+    is_ending: impl Fn(&KeyArn) -> bool,
+) -> Option<&'c Candidate> {
     let of_intent = candidates.iter().find(|c| intent.is_some_and(|i| c.nonce.as_deref() == Some(i.nonce.as_str())));
-    of_intent.or_else(|| candidates.iter().min())
+    of_intent.or_else(|| candidates.iter().min_by_key(|candidate| (is_ending(&candidate.arn), *candidate)))
 }
 
-fn claim(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, arn: &KeyArn) {
+/// Whether a key was seen to be pending deletion.
+fn is_ending(seen: &RegionSeen, arn: &KeyArn) -> bool {
+    seen.facts_of(arn).present().is_some_and(|facts| facts.state.is_ending())
+}
+
+fn claim(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, seen: &RegionSeen, arn: &KeyArn) {
+    if is_ending(seen, arn) {
+        // It takes no alias now. Once it is recorded, its deletion is taken back or said, and no other key is made.
+        let message = format!("Found {arn} with the tags of this object, pending deletion; recording it.");
+        draft.working(ConditionType::KeysReady, Some(region), Reason::CreatingKey, message);
+        draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::Arn(arn.clone()) });
+        return;
+    }
     let message = format!("Found {arn} with the tags of this object; claiming it by the alias {}.", key.owner.alias());
     draft.working(ConditionType::KeysReady, Some(region), Reason::CreatingKey, message);
     draft.step(Step::CreateAlias { region: region.clone(), alias: key.owner.alias(), key: KeyRef::Arn(arn.clone()) });
     draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::Arn(arn.clone()) });
+}
+
+/// Records the object's own key in place of one that was adopted for a while.
+pub(super) fn take_up(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen, arn: &KeyArn) {
+    let holder = seen.tags_of(arn).present().and_then(|tags| tags.get(tag::HOLDER)).cloned();
+    if !key::elsewhere(draft, region, holder.as_ref()) {
+        draft.report(region).key = Some(arn.clone());
+        record(draft, region, arn);
+    }
 }
 
 fn record(draft: &mut Draft<'_>, region: &Region, arn: &KeyArn) {

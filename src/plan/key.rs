@@ -13,6 +13,7 @@ use crate::domain::observed::{Candidate, KeyFacts, KeyState, RegionOffer, Region
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
+use super::own_again::own_again;
 use super::region_key::RegionKey;
 use super::step::{KeyRef, Step};
 use super::{creation, credentials, policy, registration, removal, replica, restore, role, schedule, unprotected};
@@ -218,7 +219,13 @@ fn own(
     cloud: bool,
 ) -> Option<KeyFacts> {
     match &memory.key {
-        Some(arn) => recorded(draft, key, region, arn, seen),
+        Some(arn) => match own_again(key, region, memory, seen) {
+            Some(found) => {
+                creation::take_up(draft, region, seen, &found.arn);
+                None
+            }
+            None => recorded(draft, key, region, arn, seen),
+        },
         None => creation::plan(draft, key, region, seen, memory, cloud),
     }
 }

@@ -25,6 +25,7 @@ mod key;
 mod made_role;
 mod made_role_check;
 mod note_check;
+mod own_again;
 mod part_check;
 mod parts;
 mod policy;

@@ -13,7 +13,7 @@ use crate::domain::policy::template::{OPERATOR_REPLICATION_ACTIONS, administrato
 use crate::domain::policy::{
     Authored, Grant, KeyAccount, MergeOptions, Ownership, PolicyDocument, PolicyHash, Problem as Guarded, RootRule,
     Setting, additive_principals, addresses, diff, gives_root, holds as holding, lasting_principal, merge, pasted,
-    review,
+    principals_in, review,
 };
 use crate::domain::reading::Reading;
 use crate::domain::source::Source;
@@ -125,7 +125,7 @@ pub(super) fn plan_region(
         Reading::Present(text) => text,
         reading => return not_seen(draft, region, reading),
     };
-    let Some(principals) = principals(draft, key, region, seen) else { return false };
+    let Some(principals) = principals(draft, key, region, seen, text) else { return false };
     let sources = sources::decide(draft, key, region, seen);
     let held = holds(key, region, text, &principals).and_then(|()| sources::lets_in(draft, key, region, seen));
     draft.report(region).policy_hash = hash(text);
@@ -218,11 +218,20 @@ fn only_held(draft: &mut Draft<'_>, region: &Region, held: Result<(), String>) -
 }
 
 /// The cloud's principals: every one that it names, or ever named.
-fn principals(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, seen: &RegionSeen) -> Option<Vec<String>> {
+fn principals(
+    draft: &mut Draft<'_>,
+    key: &DesiredKey,
+    region: &Region,
+    seen: &RegionSeen,
+    policy: &str,
+) -> Option<Vec<String>> {
     if !key.capabilities.principals_from_cloud {
         return Some(Vec::new());
     }
-    let remembered = draft.remembered(region).principals;
+    let mut remembered = draft.remembered(region).principals;
+    if remembered.is_empty() {
+        remembered = once_named(key, region, policy);
+    }
     let own = [&seen.by_arn, &seen.by_alias].map(|reading| reading.present().map(|facts| facts.arn.to_string()));
     let is_own = |text: &String| own.iter().flatten().any(|arn| arn == text);
     match &seen.principals {
@@ -258,6 +267,16 @@ fn principals(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, seen: &R
             None
         }
     }
+}
+
+/// The cloud's principals that our own statements let in already: the memory of an object that was applied anew, or of a region
+/// that was put back. What does not have the form of the cloud's principals was put there by somebody else.
+fn once_named(key: &DesiredKey, region: &Region, policy: &str) -> Vec<String> {
+    let Ok(document) = PolicyDocument::parse(policy) else { return Vec::new() };
+    let (own, account) = (ownership(key, region), key.account_in(region));
+    let form = format!(":role/{}", key.scope.principal_role);
+    let named = key.capabilities.needs.iter().flat_map(|need| principals_in(&document, &own, &need.label, &account));
+    additive_principals(&[], &named.filter(|principal| principal.ends_with(&form)).collect::<Vec<_>>())
 }
 
 /// Says so where AWS does not know a principal for longer than it takes a new one to be seen everywhere

@@ -9,9 +9,12 @@ use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::confirmation::Token;
 use crate::domain::desired::{Afterlife, DesiredKey, DesiredRegion};
 use crate::domain::id::{Region, tag};
+use crate::domain::memory::RegionMemory;
+use crate::domain::observed::Candidate;
 
 use super::draft::Draft;
 use super::schedule::{Access, judge, list, schedule, show, users};
+use super::step::{KeyRef, Step};
 use super::teardown::{self, Blocker};
 use super::{RemovalReport, key as keys, replica_end};
 
@@ -40,6 +43,9 @@ fn removal(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, access: &Ac
         draft.working(CONDITION, Some(region), Reason::Deleting, message);
         draft.report(region).removal = Some(RemovalReport { token: memory.removal, ..RemovalReport::default() });
         draft.wait(left);
+        return;
+    }
+    if !made_nothing(draft, region, &memory) {
         return;
     }
     let users = users(key, region);
@@ -96,6 +102,30 @@ fn removal(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, access: &Ac
     } else {
         draft.report(region).removal = Some(RemovalReport { released: true, ..RemovalReport::default() });
     }
+}
+
+/// Whether no attempt to make a key, whose outcome was never learned, has left one behind: once its window is over, a complete
+/// scan says so. What it made is recorded, or it would be forgotten with the region.
+fn made_nothing(draft: &mut Draft<'_>, region: &Region, memory: &RegionMemory) -> bool {
+    let Some(intent) = memory.creating.as_ref().filter(|_| memory.key.is_none()) else { return true };
+    let seen = draft.seen(region);
+    let of_intent = |c: &&Candidate| c.nonce.as_deref() == Some(intent.nonce.as_str());
+    let made = seen.candidates.present().and_then(|all| all.iter().find(of_intent)).map(|c| c.arn.clone());
+    if made.is_none() && seen.scanned {
+        return true;
+    }
+    let what = made.as_ref().map_or_else(
+        || "whether an attempt to make a key there succeeded is not known yet".to_owned(),
+        |arn| format!("{arn} was made there meanwhile"),
+    );
+    let message = format!("{region} is no longer in the spec; {what}.");
+    draft.working(CONDITION, Some(region), Reason::Deleting, message);
+    draft.report(region).removal = Some(RemovalReport { token: memory.removal.clone(), ..RemovalReport::default() });
+    match made {
+        Some(arn) => draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::Arn(arn) }),
+        None => draft.poll(),
+    }
+    false
 }
 
 /// A region that cannot go yet is managed as before, but for what would bind its key further.

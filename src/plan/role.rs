@@ -102,7 +102,10 @@ pub(super) fn plan_region(draft: &mut Draft<'_>, key: RegionKey<'_>, policy_hold
         return;
     };
     let way = Way { key, role: &wish.arn };
-    let link = seen.role.link_of(&wish.arn).or_else(|| seen.role.link(memory.link.as_deref()?)).cloned();
+    // The one that is remembered counts only as long as no role is authorized through it: afterwards it is that of a role that
+    // was declared before, and to be told from the one that is made for this role.
+    let made = || seen.role.link(memory.link.as_deref()?).filter(|link| link.role_arn.is_none());
+    let link = seen.role.link_of(&wish.arn).or_else(made).cloned();
     draft.report(region).cloud_role = Some(RoleReport { arn: wish.arn.clone(), link });
     if seen.role.links.present().is_none() {
         registration::not_seen(draft, region, &seen.role.links);

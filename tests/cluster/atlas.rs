@@ -316,6 +316,50 @@ async fn a_replaced_key_is_registered_once_it_is_proven_and_the_earlier_one_stay
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_role_gets_one_record_and_takes_over_while_the_earlier_one_is_let_in() {
+    let scene = Scene::started("atlas-role").await;
+    apply(&scene, &[secret(&scene, true), key(&scene), cluster(&scene, &REGIONS[..1])]).await;
+    trust(&scene).await;
+    scene.all_ready().await;
+    let earlier = linked(&scene).await;
+
+    let mark = scene.mark().await;
+    let other = format!("{ROLE}-2");
+    let mut changed = key(&scene);
+    changed["spec"]["upstream"]["atlas"]["role"] = json!({ "arn": other });
+    scene.apply(&changed).await.unwrap();
+    let shown = scene
+        .until("the other role's record is shown", || async {
+            let key = scene.get("CustomerKey", "key").await;
+            let role = &key["status"]["regions"][0]["cloudRole"];
+            let differs = role["externalId"].is_string() && role["externalId"] != earlier["externalId"];
+            if differs { Ok(role.clone()) } else { Err(key["status"].to_string()) }
+        })
+        .await;
+    assert_eq!(shown["roleArn"], other);
+    let valid = project(&scene).await["key"].clone();
+    assert_eq!(
+        (&valid["valid"], &valid["access"]["role"]["role_id"]),
+        (&json!(true), &earlier["id"]),
+        "the earlier role is in use meanwhile"
+    );
+    let trust = json!({ "principals": [ATLAS], "external_ids": [shown["externalId"]] });
+    scene.command(&json!({ "create_principal": { "arn": other, "trust": trust } })).await;
+    scene
+        .until("Atlas uses the key as the other role", || async {
+            let project = project(&scene).await;
+            let used = &project["key"];
+            let by_it = used["access"]["role"]["role_id"] == shown["id"];
+            if used["valid"] == true && by_it { Ok(()) } else { Err(project.to_string()) }
+        })
+        .await;
+    scene.all_ready().await;
+    let calls = scene.calls_since(mark).await;
+    assert_eq!(count(&calls, "atlas:CreateCloudProviderAccess"), 1, "one record is made for it");
+    assert_eq!(count(&calls, "atlas:UpdateEncryptionAtRest"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_project_that_uses_its_key_by_an_access_key_is_switched_only_where_the_spec_says_so_and_keeps_its_key() {
     let scene = Scene::started("atlas-switch").await;
     let old = by_hand(&scene).await;
