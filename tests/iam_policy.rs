@@ -96,6 +96,14 @@ fn narrowed_policies_are_as_they_are_committed() {
                 "arn:aws:iam::*:role/end",
             ],
         ),
+        (
+            "deletion-role-of-each-account",
+            vec!["--only", "roles", "--deletion-role-arn", "arn:aws:iam::{account}:role/end"],
+        ),
+        (
+            "deletion-role-of-one-account",
+            [&narrow[..], &["--only", "roles", "--deletion-role-arn", "arn:aws:iam::{account}:role/end"]].concat(),
+        ),
     ] {
         let path = format!("{}/tests/iam_policy/{name}.json", env!("CARGO_MANIFEST_DIR"));
         let golden: Value =

@@ -147,7 +147,8 @@ pub struct KeyRegion {
     /// ARN of an existing key to adopt, in this region and in spec.aws.accountId. Default: the operator makes a key.
     /// The key must carry the tag cmk-operator.io/adopt-by with the value INSTALLATION/NAMESPACE/NAME of this object,
     /// set by whoever owns it; until then the reason is AdoptionNotConsented. An adopted key is never deleted, enabled
-    /// or reconfigured; only the operator's own statements in its policy are touched.
+    /// or reconfigured; the operator keeps its own statements in its policy, notes the registration and databases as
+    /// tags, and changes other statements only for removeOrphanedPrincipals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 160), regex(pattern = schema::KEY_ARN))]
     pub key_arn: Option<String>,

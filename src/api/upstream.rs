@@ -126,8 +126,9 @@ pub struct AtlasUpstream {
 #[x_kube(validation = Rule::new("has(self.arn) != has(self.create)")
         .message("spec.upstream.atlas.role must have exactly one of arn, create"))]
 pub struct AtlasRole {
-    /// ARN of a role that exists. Its trust policy must name Atlas's AWS account and external id, which status shows,
-    /// and its permissions must allow kms:Encrypt, kms:Decrypt and kms:DescribeKey on the key.
+    /// ARN of a role that exists. Its trust policy must name Atlas's AWS account and external id, which status shows.
+    /// In the account of the key its key policy is enough; a role of another account must itself be allowed
+    /// kms:Encrypt, kms:Decrypt, kms:DescribeKey and kms:GenerateDataKey* on the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 640), regex(pattern = schema::ROLE_ARN))]
     pub arn: Option<String>,

@@ -193,7 +193,11 @@ impl Use {
             Self::Role if to.roles.is_empty() => vec!["*".to_owned()],
             // Never on a condition that the External ID be given: the operator also tries without, and takes the role
             // for closed to strangers if it is denied.
-            Self::Role => to.roles.clone(),
+            // As in the flags of `run`, `{account}` stands for the account of the keys.
+            Self::Role => {
+                let account = to.account.as_ref().map_or("*", AccountId::as_str);
+                to.roles.iter().map(|role| role.replace("{account}", account)).collect()
+            }
             Self::LookAtRole => to.iam_arns("role/*"),
             Self::CloudRole | Self::KeptRole | Self::DoomedRole => match &to.installation {
                 Some(installation) => to.iam_arns(&format!("role/cmk-operator/{installation}/*")),
