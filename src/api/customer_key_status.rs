@@ -260,7 +260,7 @@ pub struct SurplusKey {
     #[schemars(length(max = 160))]
     pub key_arn: String,
 
-    /// When AWS deletes it, if its deletion is scheduled.
+    /// When AWS deletes it, if its deletion is scheduled; shown while its confirmation stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_date: Option<Time>,
 

@@ -73,7 +73,8 @@ pub fn customer_key(key: &CustomerKey, installation: &Name) -> Result<DesiredKey
     for region in &spec.regions {
         let name: Region = region.name.parse().map_err(at("spec.regions[].name"))?;
         let parse = |arn: &String| arn.parse().map_err(at("spec.regions[].keyArn"));
-        let previous = region.previous_key_arns.iter().map(parse).collect::<Result<_, _>>()?;
+        let earlier = |arn: &String| arn.parse().map_err(at("spec.regions[].previousKeyArns"));
+        let previous = region.previous_key_arns.iter().map(earlier).collect::<Result<_, _>>()?;
         let key_arn = region.key_arn.as_ref().map(parse).transpose()?;
         regions.insert(name, DesiredRegion { key_arn, previous });
     }

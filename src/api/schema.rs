@@ -10,7 +10,7 @@ pub(super) const REGION: &str = "^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$";
 /// A 12-digit AWS account id.
 pub(super) const ACCOUNT: &str = "^[0-9]{12}$";
 /// The ARN of a KMS key (not of an alias).
-pub(super) const KEY_ARN: &str = "^arn:aws(-cn|-us-gov)?:kms:[a-z0-9-]{1,32}:[0-9]{12}:key/(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$";
+pub(super) const KEY_ARN: &str = "^arn:aws(-cn|-us-gov)?:kms:[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}:[0-9]{12}:key/(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$";
 /// The ARN of an IAM role.
 pub(super) const ROLE_ARN: &str = "^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$";
 /// The ARN of a key administrator: an account, a role or a user.

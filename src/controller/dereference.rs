@@ -92,10 +92,10 @@ impl Reader<'_> {
     ) -> Result<Dereferenced, Invalid> {
         let own_namespace = cluster.namespace().unwrap_or_default();
         let mut found = (Credentials::default(), String::new());
-        let backup = self.backup_key(cluster, &own_namespace).await?;
+        let backup = self.backup_key(cluster, &own_namespace).await;
         let linked = match key {
             Reading::Present(key) => {
-                let linked = self.link(&key, &own_namespace).await?;
+                let linked = self.link(&key, &own_namespace).await;
                 if let Some(linked) = linked.present().filter(|linked| linked.allowed) {
                     found = self.cluster_credentials(cluster, &key, &linked.key.scope).await;
                     found = self.with_password(cluster, found).await;
@@ -113,17 +113,13 @@ impl Reader<'_> {
     }
 
     /// The key for backups that a cluster refers to, read anew.
-    async fn backup_key(
-        &self,
-        cluster: &EncryptedCluster,
-        own_namespace: &str,
-    ) -> Result<Option<Reading<LinkedKey>>, Invalid> {
-        let Some((namespace, name)) = parse::backup_key_ref(cluster) else { return Ok(None) };
-        Ok(Some(match self.customer_key(&namespace, &name).await {
-            Reading::Present(key) => self.link(&key, own_namespace).await?,
+    async fn backup_key(&self, cluster: &EncryptedCluster, own_namespace: &str) -> Option<Reading<LinkedKey>> {
+        let (namespace, name) = parse::backup_key_ref(cluster)?;
+        Some(match self.customer_key(&namespace, &name).await {
+            Reading::Present(key) => self.link(&key, own_namespace).await,
             Reading::Absent => Reading::Absent,
             Reading::Unknown(why) => Reading::Unknown(why),
-        }))
+        })
     }
 
     /// A cluster's gate is read with the key's own credentials. It is deployed with the cluster's, which are the key's
@@ -189,20 +185,23 @@ impl Reader<'_> {
         reading("get CustomerKey", &format!("{namespace}/{name}"), api.get_opt(name).await)
     }
 
-    async fn link(&self, key: &CustomerKey, cluster_namespace: &str) -> Result<Reading<LinkedKey>, Invalid> {
-        let desired = parse::customer_key(key, self.installation)?;
+    async fn link(&self, key: &CustomerKey, cluster_namespace: &str) -> Reading<LinkedKey> {
+        let desired = match parse::customer_key(key, self.installation) {
+            Ok(desired) => desired,
+            Err(invalid) => return Reading::Unknown(Why::Failed(means_nothing(key, &invalid))),
+        };
         let labels = if key.spec.allowed_namespaces.selector.is_some() {
             let api: Api<Namespace> = Api::all(self.client.clone());
             match reading("get Namespace", cluster_namespace, api.get_opt(cluster_namespace).await) {
                 Reading::Present(namespace) => namespace.metadata.labels.unwrap_or_default(),
                 Reading::Absent => BTreeMap::new(),
-                Reading::Unknown(why) => return Ok(Reading::Unknown(why)),
+                Reading::Unknown(why) => return Reading::Unknown(why),
             }
         } else {
             BTreeMap::new()
         };
         let allowed = parse::allows(key, cluster_namespace, &labels);
-        Ok(Reading::Present(LinkedKey { key: desired, allowed }))
+        Reading::Present(LinkedKey { key: desired, allowed })
     }
 
     async fn credentials(&self, namespace: &str, secret: Option<&SecretRef>, scope: &Scope) -> (Credentials, String) {
@@ -243,6 +242,15 @@ fn ending(key: &CustomerKey, desired: &DesiredKey) -> bool {
     let shown = key.status.iter().flat_map(|status| &status.regions);
     let mut left = shown.filter(|r| !desired.regions.keys().any(|region| region.as_str() == r.name));
     left.next().is_some()
+}
+
+/// The spec of a key that a cluster names, and that the key itself refuses. It keeps the cluster waiting, and no more: it is
+/// for the key's author to mend, and the field is told there alone, for not everybody who names a key may know it.
+fn means_nothing(key: &CustomerKey, invalid: &Invalid) -> Fault {
+    let target = format!("{}/{}", key.namespace().unwrap_or_default(), key.name_any());
+    tracing::debug!(target, %invalid, "the spec of a CustomerKey means nothing");
+    let message = "its spec means nothing; its own status says why, and its author has to correct it";
+    Fault::new(FaultClass::Invalid, "read CustomerKey", target, message)
 }
 
 pub(super) fn reading<T>(operation: &str, target: &str, result: kube::Result<Option<T>>) -> Reading<T> {

@@ -15,6 +15,7 @@ use crate::domain::reading::Reading;
 
 use super::attempt::Attempt;
 use super::draft::Draft;
+use super::own_again::own_again;
 use super::step::{KeyRef, Step};
 use super::{key, policy, registration, replica};
 
@@ -90,13 +91,21 @@ fn claim(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, seen: &Region
     draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::Arn(arn.clone()) });
 }
 
-/// Records the object's own key in place of one that was adopted for a while.
-pub(super) fn take_up(draft: &mut Draft<'_>, region: &Region, seen: &RegionSeen, arn: &KeyArn) {
+/// Records the object's own key in place of one that was adopted for a while. Whether there is one.
+pub(super) fn takes_up(
+    draft: &mut Draft<'_>,
+    key: &DesiredKey,
+    region: &Region,
+    seen: &RegionSeen,
+    memory: &RegionMemory,
+) -> bool {
+    let Some(KeyFacts { arn, .. }) = own_again(key, region, memory, seen) else { return false };
     let holder = seen.tags_of(arn).present().and_then(|tags| tags.get(tag::HOLDER)).cloned();
     if !key::elsewhere(draft, region, holder.as_ref()) {
         draft.report(region).key = Some(arn.clone());
         record(draft, region, arn);
     }
+    true
 }
 
 fn record(draft: &mut Draft<'_>, region: &Region, arn: &KeyArn) {

@@ -13,7 +13,6 @@ use crate::domain::observed::{Candidate, KeyFacts, KeyState, RegionOffer, Region
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
-use super::own_again::own_again;
 use super::region_key::RegionKey;
 use super::step::{KeyRef, Step};
 use super::{creation, credentials, policy, registration, removal, replica, restore, role, schedule, unprotected};
@@ -219,13 +218,8 @@ fn own(
     cloud: bool,
 ) -> Option<KeyFacts> {
     match &memory.key {
-        Some(arn) => match own_again(key, region, memory, seen) {
-            Some(found) => {
-                creation::take_up(draft, region, seen, &found.arn);
-                None
-            }
-            None => recorded(draft, key, region, arn, seen),
-        },
+        Some(_) if creation::takes_up(draft, key, region, seen, memory) => None,
+        Some(arn) => recorded(draft, key, region, arn, seen),
         None => creation::plan(draft, key, region, seen, memory, cloud),
     }
 }
@@ -338,11 +332,12 @@ fn report_key(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, facts: &
     // One that is named beside the key, claimed by the alias, or was registered once is no remainder of a lost reply.
     let named = |arn: &KeyArn| key.regions.get(region).is_some_and(|wish| wish.previous.contains(arn));
     let claimed = |arn: &KeyArn| seen.by_alias.present().is_some_and(|alias| alias.arn == *arn);
+    let ends_at = |arn: &KeyArn| seen.facts_of(arn).present().and_then(|facts| facts.deletion_at);
     let is_surplus = |c: &&Candidate| c.arn != facts.arn && !c.registered && !named(&c.arn) && !claimed(&c.arn);
     let surplus = seen
         .candidates
         .present()
-        .map(|all| all.iter().filter(is_surplus).map(|c| c.arn.clone()).collect())
+        .map(|all| all.iter().filter(is_surplus).map(|c| (c.arn.clone(), ends_at(&c.arn))).collect())
         .or_else(|| seen.candidates.is_absent().then(Vec::new));
     let report = draft.report(region);
     report.key = Some(facts.arn.clone());

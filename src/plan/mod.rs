@@ -253,9 +253,10 @@ pub struct RegionReport {
     /// When it will be deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_at: Option<Moment>,
-    /// Keys with our owner tags that are not this one; absent: not looked for in this pass.
+    /// Keys with our owner tags that are not this one, and when AWS deletes them, where that was seen; absent: not looked for
+    /// in this pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub surplus: Option<Vec<KeyArn>>,
+    pub surplus: Option<Vec<(KeyArn, Option<Moment>)>>,
     /// The gate, for a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateReport>,

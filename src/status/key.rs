@@ -186,11 +186,11 @@ pub fn render(
         settle(entry, outcome, region, report.is_some_and(|r| r.registered_at.is_some()));
         if let Some(surplus) = report.and_then(|r| r.surplus.as_ref()) {
             status.surplus_keys.retain(|s| s.region != region.as_str());
-            status.surplus_keys.extend(surplus.iter().map(|arn| SurplusKey {
+            status.surplus_keys.extend(surplus.iter().map(|(arn, deletion_at)| SurplusKey {
                 region: region.to_string(),
                 key_arn: arn.to_string(),
+                deletion_date: deletion_at.map(time),
                 confirmation_token: Some(surplus_token(&desired.object.uid, arn).to_string()),
-                ..SurplusKey::default()
             }));
         }
     }
