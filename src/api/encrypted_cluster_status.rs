@@ -133,6 +133,10 @@ pub struct ClusterRegionStatus {
     #[schemars(length(max = 64))]
     pub state: Option<String>,
 
+    /// What was found of a deployment in this region that is not this object's own, when it was first seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<FoundDeployment>,
+
     /// What a removal of this region waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionStatus>,
@@ -231,6 +235,16 @@ pub enum CreationKind {
     Region,
     /// A workspace in a workspace group.
     Workspace,
+}
+
+/// What was found of a deployment in this region that is not this object's own, when it was first seen. It is written down
+/// because nothing shows it any more once the region's key is registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FoundDeployment {
+    /// It was there before the region's key was registered, so it is not encrypted with it.
+    NotEncrypted,
+    /// Nothing shows which of the two came first.
+    Unverified,
 }
 
 /// Where a database is reached.

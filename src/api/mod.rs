@@ -50,8 +50,8 @@ pub use encrypted_cluster::{
     ClusterDeletionPolicy, ClusterRegion, CustomerKeyRef, EncryptedCluster, EncryptedClusterSpec,
 };
 pub use encrypted_cluster_status::{
-    ClusterCreation, ClusterRegionStatus, ClusterWorkspace, CreationKind, EncryptedClusterStatus, Endpoint, GateCheck,
-    GateStatus, HumanStep, KeyClaim,
+    ClusterCreation, ClusterRegionStatus, ClusterWorkspace, CreationKind, EncryptedClusterStatus, Endpoint,
+    FoundDeployment, GateCheck, GateStatus, HumanStep, KeyClaim,
 };
 pub use policy::{ConditionMap, Effect, ForeignStatements, PolicyDocument, PolicySpec, Principals, Statement};
 pub use upstream::{

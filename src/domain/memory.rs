@@ -111,12 +111,25 @@ pub struct RegionMemory {
     /// The state of the deployment in this region that status shows.
     #[serde(default)]
     pub deployment: Option<String>,
+    /// What was found of that deployment, where it is not this object's.
+    #[serde(default)]
+    pub found: Option<Found>,
     /// Whether the gate was open at the last status write.
     #[serde(default)]
     pub gate_was_open: bool,
     /// The token that status has shown for the removal of the region: also the mark that the removal was written down.
     #[serde(default)]
     pub removal: Option<String>,
+}
+
+/// What was found of a deployment that somebody else made, when it was first seen. It cannot be seen later: by then the
+/// key may be registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Found {
+    /// It was there before the region's key was registered, so it is not encrypted with it.
+    NotEncrypted,
+    /// Nothing shows which of the two came first.
+    Unverified,
 }
 
 /// The databases of a region that are older than the registration of its key, so that the key does not protect them.

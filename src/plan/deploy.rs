@@ -22,7 +22,7 @@ use super::draft::{Draft, Said};
 use super::finding::Finding;
 use super::gate::Gate;
 use super::step::{DatabaseRef, Step};
-use super::{attested, hand_off, parts, reattach, registration, reported, stray};
+use super::{attested, by_order, hand_off, parts, reattach, reported, stray};
 
 const CONDITION: ConditionType = ConditionType::Deployed;
 
@@ -243,6 +243,7 @@ fn existing(
             draft.stuck(
                 CONDITION,
                 None,
+    by_order::found(draft, cluster, linked, &database);
                 Reason::DatabaseFailed,
                 message.trim_end().to_owned(),
                 "see the database in the cloud's portal.",
@@ -430,34 +431,9 @@ fn encryption(
         }
     };
     match linked.key.capabilities.proof {
-        Proof::ByOrder => by_order(draft, cluster, deployment, &database),
+        Proof::ByOrder => by_order::verify(draft, cluster, deployment, &database),
         Proof::Attested => attested::plan(draft, cluster, deployment, linked, &database),
         Proof::Reported => reported::verify(draft, cluster, deployment, linked, gates, &database),
-    }
-}
-
-/// Where order is all the proof there is: was the database made after the key was registered?
-fn by_order(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment: &Deployment, database: &Database) {
-    let registered_at = registration::not_before(&draft.seen(&cluster.primary));
-    let skew = draft.pass.settings.clock_skew;
-    match (database.created_at, registered_at) {
-        (Some(created), Some(registered)) if created + skew < registered => {
-            let message = format!(
-                "Database {} is older than the key's registration, so it is not encrypted with it.",
-                database.id
-            );
-            draft.stuck(
-                ConditionType::EncryptionVerified,
-                None,
-                Reason::ExistingDatabaseNotEncrypted,
-                message,
-                "create a new database under the key and move the data.",
-            );
-        }
-        _ if deployment.bound_id.is_some() => {
-            unproven(draft, Reason::ExistingDatabaseUnverified, Reason::ExistingDatabaseUnverified.text());
-        }
-        _ => unproven(draft, Reason::ByOrder, Reason::ByOrder.text()),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod step;
 
 mod attempt;
 mod attested;
+mod by_order;
 mod cluster;
 mod creation;
 mod credentials;
@@ -65,7 +66,7 @@ use crate::domain::desired::{Desired, DesiredKey, Object};
 use crate::domain::family::Role;
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::id::{KeyArn, Name, Region};
-use crate::domain::memory::{Looks, Memory, Subject, Unprotected};
+use crate::domain::memory::{Found, Looks, Memory, Subject, Unprotected};
 use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Depth, Observed, Rotation};
 use crate::domain::portal::HumanStep;
@@ -263,6 +264,9 @@ pub struct RegionReport {
     /// The state of the deployment in this region, in the cloud's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
+    /// What was found of a deployment in this region that is not this object's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
     /// How far the removal of a region is that the spec no longer names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<RemovalReport>,

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::condition::{moment, time};
 use crate::api::{
-    ClusterCreation, ClusterRegionStatus, ClusterWorkspace, CreationKind, EncryptedClusterStatus, Endpoint, GateCheck,
-    GateStatus, KeyClaim,
+    ClusterCreation, ClusterRegionStatus, ClusterWorkspace, CreationKind, EncryptedClusterStatus, Endpoint,
+    FoundDeployment, GateCheck, GateStatus, KeyClaim,
 };
 use crate::domain::condition::ConditionType;
 use crate::domain::desired::{DesiredCluster, LinkedKey};
 use crate::domain::fault::Applied;
 use crate::domain::id::Region;
-use crate::domain::memory::{DeployIntent, MEMORY_VERSION, Memory, RegionMemory};
+use crate::domain::memory::{DeployIntent, Found, MEMORY_VERSION, Memory, RegionMemory};
 use crate::domain::moment::Moment;
 use crate::domain::part::PartMemory;
 use crate::execute::Outcome;
@@ -71,6 +71,10 @@ fn remember_region(region: &ClusterRegionStatus) -> RegionMemory {
         key_state: region.key_state.clone(),
         policy_hash: region.policy_hash.clone(),
         deployment: region.state.clone(),
+        found: region.found.map(|found| match found {
+            FoundDeployment::NotEncrypted => Found::NotEncrypted,
+            FoundDeployment::Unverified => Found::Unverified,
+        }),
         gate_was_open: region.gate.as_ref().is_some_and(|gate| gate.open),
         removal: region.deletion.as_ref().and_then(|d| d.confirmation_token.clone()),
         ..RegionMemory::default()
@@ -185,6 +189,12 @@ pub fn render(
         }
         if report.deployment.is_some() {
             entry.state.clone_from(&report.deployment);
+        }
+        if let Some(found) = report.found {
+            entry.found = Some(match found {
+                Found::NotEncrypted => FoundDeployment::NotEncrypted,
+                Found::Unverified => FoundDeployment::Unverified,
+            });
         }
     }
     // While the object goes, or its key cannot be read, nothing is judged of a region that the spec no longer names; what never

@@ -66,6 +66,7 @@ fn remember_region(region: &KeyRegionStatus) -> RegionMemory {
         policy_hash: region.policy_hash.clone(),
         principals: region.principals.clone(),
         deployment: None,
+        found: None,
         gate_was_open: false,
         removal: region.deletion.as_ref().and_then(|d| d.confirmation_token.clone()),
     }
@@ -245,6 +246,7 @@ fn show(entry: &mut KeyRegionStatus, report: &RegionReport) {
         surplus: _,
         gate: _,
         deployment: _,
+        found: _,
         removal: _,
     } = report;
     keep(&mut entry.key_arn, key.as_ref().map(ToString::to_string).as_ref());
