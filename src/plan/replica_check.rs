@@ -57,17 +57,24 @@ impl Kin<'_> {
         Ok(())
     }
 
-    /// The key is one with those of the other regions.
+    /// The key is one with that of the primary's region, as the spec names it or status remembers it, or else with those of
+    /// all other regions. Where the first is known, a key elsewhere that is no relative of it is refused there, and keeps
+    /// nothing from being done here.
     fn is_related(&self, key: &DesiredKey, region: &Region, arn: &KeyArn) -> Rule {
+        const RULE: &str = "the keys of all regions of a multi-Region key are related";
+        let of = |region: &Region| {
+            let named = key.regions.get(region).and_then(|wish| wish.key_arn.as_ref());
+            named.or(self.memory.regions.get(region).and_then(|memory| memory.key.as_ref()))
+        };
+        if let Some(primary) = key.multi_region.as_ref().and_then(of) {
+            return require(primary.key_id() == arn.key_id(), RULE);
+        }
         let named =
             key.regions.iter().filter(|(other, _)| *other != region).filter_map(|(_, wish)| wish.key_arn.as_ref());
         let recorded = self.memory.regions.iter().filter(|(other, _)| *other != region);
         let recorded =
             recorded.filter(|(other, _)| key.regions.contains_key(*other)).filter_map(|(_, m)| m.key.as_ref());
-        require(
-            named.chain(recorded).all(|other| other.key_id() == arn.key_id()),
-            "the keys of all regions of a multi-Region key are related",
-        )
+        require(named.chain(recorded).all(|other| other.key_id() == arn.key_id()), RULE)
     }
 
     fn may_replicate(
