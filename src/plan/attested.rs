@@ -31,7 +31,12 @@ pub(super) fn plan(
     }
     match judge(draft, cluster, deployment, linked, database) {
         Ok(message) => draft.fine(CONDITION, None, Reason::Attested, &message),
-        Err(message) => {
+        Err(Doubt::Unseen(message)) => {
+            // What keeps the key from being seen is said of the key; nobody has to attest anything again because of it.
+            let reason = draft.said(ConditionType::GateOpen, &cluster.primary).unwrap_or(Reason::KeyNotReady);
+            draft.blocked(&[CONDITION], None, reason, &message);
+        }
+        Err(Doubt::Not(message)) => {
             let keys = hand_off::keys(draft, cluster, linked, &cluster.primary);
             let portal = deployment.capabilities.portal.as_ref();
             let here = database.region == cluster.primary.as_str();
@@ -53,6 +58,14 @@ pub(super) fn plan(
     }
 }
 
+/// Why an attestation counts for nothing, as far as can be seen.
+pub(super) enum Doubt {
+    /// There is none, or it is about something else.
+    Not(String),
+    /// The keys that it is compared with were not seen in this pass.
+    Unseen(String),
+}
+
 /// Whether what was attested is about this database and these keys; if not, why not.
 pub(super) fn judge(
     draft: &Draft<'_>,
@@ -60,26 +73,29 @@ pub(super) fn judge(
     deployment: &Deployment,
     linked: &LinkedKey,
     database: &Database,
-) -> Result<String, String> {
+) -> Result<String, Doubt> {
     if database.region != cluster.primary.as_str() && deployment.capabilities.has_portal() {
-        return Err(format!("Whatever is attested of {} counts for nothing: it lies in another region.", database.id));
+        let message = format!("Whatever is attested of {} counts for nothing: it lies in another region.", database.id);
+        return Err(Doubt::Not(message));
     }
-    let Some(attested) = &deployment.attested else { return Err(Reason::AwaitingAttestation.text().to_owned()) };
+    let Some(attested) = &deployment.attested else {
+        return Err(Doubt::Not(Reason::AwaitingAttestation.text().to_owned()));
+    };
     let who = format!("{} on {}", attested.by, attested.date);
     if attested.database != database.id {
-        return Err(format!(
+        return Err(Doubt::Not(format!(
             "What was attested by {who} is about {}, and this object's database is {}.",
             attested.database, database.id
-        ));
+        )));
     }
     let Some(keys) = hand_off::keys(draft, cluster, linked, &cluster.primary) else {
-        return Err(format!("What was attested by {who} is compared once the key is seen."));
+        return Err(Doubt::Unseen(format!("What was attested by {who} is compared once the key is seen.")));
     };
     let differs = [("data", &attested.keys.data, &keys.data), ("backup", &attested.keys.backup, &keys.backup)];
     match differs.iter().find(|(_, attested, ours)| attested != ours) {
-        Some((bucket, attested, ours)) => {
-            Err(format!("What was attested by {who} names {attested} for the {bucket} bucket, and the key is {ours}."))
-        }
+        Some((bucket, attested, ours)) => Err(Doubt::Not(format!(
+            "What was attested by {who} names {attested} for the {bucket} bucket, and the key is {ours}."
+        ))),
         None => Ok(format!(
             "The cloud's portal shows database {} under {}{}, as attested by {who}.",
             database.id,

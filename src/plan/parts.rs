@@ -19,10 +19,11 @@ use crate::domain::part::{NewPart, Part, PartMemory, PartState};
 use crate::domain::reading::Reading;
 
 use super::PartReport;
+use super::attested::{self, Doubt};
+use super::deploy;
 use super::draft::Draft;
 use super::gate::Gate;
 use super::step::Step;
-use super::{attested, deploy};
 
 const CONDITION: ConditionType = ConditionType::Deployed;
 
@@ -312,12 +313,20 @@ fn create(
         let message = format!("{message} No {part} is made in it: {names}.");
         let fix = "create a new one under the key and move the data.";
         draft.stuck(CONDITION, Some(primary), Reason::ExistingDatabaseNotEncrypted, message, fix);
-    } else if let Err(message) = attested::judge(draft, cluster, deployment, linked, database) {
-        let message = format!(
-            "No {part} is made before it is known that {database_is} is under its keys; waiting: {names}. {message}"
-        );
-        let fix = format!("attest in {} what the cloud's portal shows.", words.attest);
-        draft.stuck(CONDITION, Some(primary), Reason::AwaitingAttestation, message, &fix);
+    } else if let Err(doubt) = attested::judge(draft, cluster, deployment, linked, database) {
+        let before =
+            format!("No {part} is made before it is known that {database_is} is under its keys; waiting: {names}.");
+        match doubt {
+            Doubt::Not(message) => {
+                let fix = format!("attest in {} what the cloud's portal shows.", words.attest);
+                let message = format!("{before} {message}");
+                draft.stuck(CONDITION, Some(primary), Reason::AwaitingAttestation, message, &fix);
+            }
+            Doubt::Unseen(message) => {
+                let reason = draft.said(ConditionType::GateOpen, primary).unwrap_or(Reason::KeyNotReady);
+                draft.blocked(&[CONDITION], Some(primary), reason, &format!("{before} {message}"));
+            }
+        }
     } else if database.state != DatabaseState::Active {
         let state = deploy::state_text(&database.state);
         let message = format!("{database_is} is {state}; when it is active, these are made in it: {names}.");

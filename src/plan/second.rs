@@ -7,9 +7,10 @@ use crate::domain::id::Region;
 use crate::domain::observed::{KeyState, RegionSeen};
 use crate::domain::reading::{Reading, Why};
 
+use super::attested::{self, Doubt};
 use super::draft::Draft;
 use super::gate::{self, Failure, Verdict, not};
-use super::{attested, entrusted, region_key};
+use super::{entrusted, region_key};
 
 /// The further checks of a region's gate.
 pub(super) fn verdicts(draft: &Draft<'_>, linked: &LinkedKey, region: &Region) -> Vec<Verdict> {
@@ -152,7 +153,11 @@ fn attested(draft: &Draft<'_>, cluster: &DesiredCluster, linked: &LinkedKey) -> 
         let fix = "create a new one under the key and move the data; it can be replicated then.";
         return Err(not(Reason::ExistingDatabaseNotEncrypted, message, fix));
     }
-    attested::judge(draft, cluster, deployment, linked, database).map_err(|message| {
+    attested::judge(draft, cluster, deployment, linked, database).map_err(|doubt| {
+        let message = match doubt {
+            Doubt::Not(message) => message,
+            Doubt::Unseen(_) => return Failure::Waits("Compared once the first region's key is seen."),
+        };
         let message = format!(
             "A second region can be put under a key only if the first one is, and nothing proves that yet: {message} If it was made without the key, it can never be replicated under one."
         );
