@@ -44,7 +44,11 @@ pub(super) fn plan(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, see
             let home_seen = draft.seen(home);
             if home_seen.by_alias.is_absent() && is_empty(&home_seen) && !is_empty(seen) {
                 // The primary was moved, or went; what is left is found here.
-                return seen.candidates.present().is_none();
+                let searched = seen.candidates.present().is_some();
+                if !searched {
+                    keys::not_seen(draft, region, &seen.candidates);
+                }
+                return !searched;
             }
             let message = format!("Waits for the primary key in {home}, of which this region gets a replica.");
             draft.working(CONDITION, Some(region), Reason::CreatingKey, message);

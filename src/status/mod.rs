@@ -96,7 +96,7 @@ fn short(text: &str) -> String {
 fn stage(findings: &[Finding], region: &Region) -> (Option<String>, Option<String>) {
     let worst = findings.iter().filter(|f| f.region.as_ref() == Some(region)).max_by_key(|f| gravity(f));
     match worst {
-        Some(finding) if finding.reason.standing() == Standing::Fine && finding.truth != Truth::False => {
+        Some(finding) if finding.reason.standing() == Standing::Fine && finding.truth == Truth::True => {
             (Some("Done".to_owned()), None)
         }
         Some(finding) => (Some(finding.reason.as_str().to_owned()), Some(short(&finding.text()))),
