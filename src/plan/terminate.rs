@@ -5,10 +5,13 @@
 //! `deletionPolicy: Delete`, and only after a human confirmed it with the token that status showed before. What cannot be
 //! seen is left alone, and the object stays and says so.
 
+use std::collections::BTreeSet;
+
 use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::confirmation::Token;
 use crate::domain::desired::{Afterlife, Deployment, DesiredCluster};
 use crate::domain::id::Region;
+use crate::domain::moment::Span;
 use crate::domain::observed::{Database, DatabaseState};
 use crate::domain::reading::Reading;
 
@@ -171,20 +174,33 @@ fn mismatch(deployment: &Deployment, database: &Database) -> Vec<Blocker> {
 
 /// Plans what becomes of the regions that status shows and the spec no longer names.
 pub(super) fn removals(draft: &mut Draft<'_>, cluster: &DesiredCluster) {
-    let regions: Vec<Region> =
-        draft.memory.regions.keys().filter(|region| !cluster.regions.contains(*region)).cloned().collect();
+    let attempted = draft.memory.deploying.as_ref().map(|intent| &intent.region);
+    let known = draft.memory.regions.keys().chain(attempted);
+    let regions: BTreeSet<Region> = known.filter(|region| !cluster.regions.contains(*region)).cloned().collect();
     for region in regions {
         let report = removal(draft, cluster, &region);
         draft.report(&region).removal = Some(report);
     }
 }
 
+/// Whether something may still come of an attempt to deploy to a region that the spec no longer names. After that nothing
+/// but what is seen there keeps the region.
+fn pending(draft: &mut Draft<'_>, region: &Region) -> bool {
+    let attempt = draft.memory.deploying.as_ref().filter(|intent| intent.region == *region);
+    let Some(age) = attempt.map(|intent| draft.now().since(intent.started_at)) else { return false };
+    let settles_in = draft.pass.settings.deploy_settle;
+    if age < settles_in {
+        draft.wait(Span(settles_in.0 - age.0));
+    }
+    age < settles_in
+}
+
 fn removal(draft: &mut Draft<'_>, cluster: &DesiredCluster, region: &Region) -> RemovalReport {
     let released = RemovalReport { released: true, ..RemovalReport::default() };
     let memory = draft.remembered(region);
     let kept = RemovalReport { token: memory.removal.clone(), ..RemovalReport::default() };
-    let pending = draft.memory.deploying.as_ref().is_some_and(|intent| intent.region == *region);
     let Some(deployment) = &cluster.deployment else { return released };
+    let pending = pending(draft, region);
     let id = deployment.bound_id.as_ref().or(draft.memory.database.as_ref()).cloned();
     let database = match (id, &draft.observed.database.by_id) {
         (None, _) => return if pending { kept } else { released },

@@ -225,7 +225,7 @@ pub fn render(
         inside(&mut status, parts, outcome, &desired.primary);
     }
     status.human_steps = human_steps(plan);
-    settle(&mut status, plan, outcome);
+    settle(&mut status, desired, plan, outcome);
     status
 }
 
@@ -296,7 +296,7 @@ fn inside(
 }
 
 /// Forgets an attempt whose outcome is known by now.
-fn settle(status: &mut EncryptedClusterStatus, plan: &Plan, outcome: &Outcome) {
+fn settle(status: &mut EncryptedClusterStatus, desired: &DesiredCluster, plan: &Plan, outcome: &Outcome) {
     let Some(creation) = &status.creation else { return };
     if let Some(name) = creation.name.as_ref().filter(|_| creation.kind == CreationKind::Workspace) {
         let refused = outcome.failed.iter().any(|(step, fault)| {
@@ -314,7 +314,13 @@ fn settle(status: &mut EncryptedClusterStatus, plan: &Plan, outcome: &Outcome) {
             && fault.applied == Applied::No
     });
     let deployed = plan.regions.iter().any(|(r, report)| r.as_str() == creation.region && report.deployment.is_some());
-    if refused || deployed {
+    // An attempt at a region that was let go since: its window is over, and nothing of it was seen.
+    let let_go = creation.kind == CreationKind::Region
+        && desired.deployment.is_some()
+        && plan.regions.iter().any(|(r, report)| {
+            r.as_str() == creation.region && report.removal.as_ref().is_some_and(|removal| removal.released)
+        });
+    if refused || deployed || let_go {
         status.creation = None;
     }
 }
