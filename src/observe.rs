@@ -360,7 +360,10 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
                     }
                 };
                 let replica = async {
-                    if deployment.capabilities.has_portal() && cluster.secondaries().next().is_some() {
+                    // A copy runs on where the spec no longer names its region.
+                    let shown = memory.regions.iter().any(|(r, m)| *r != cluster.primary && m.deployment.is_some());
+                    let copied = shown || cluster.secondaries().next().is_some();
+                    if deployment.capabilities.has_portal() && copied {
                         self.upstream.replica(session, id).await
                     } else {
                         Reading::NOT_LOOKED

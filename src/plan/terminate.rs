@@ -11,9 +11,10 @@ use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::confirmation::Token;
 use crate::domain::desired::{Afterlife, Deployment, DesiredCluster};
 use crate::domain::id::Region;
+use crate::domain::memory::RegionMemory;
 use crate::domain::moment::Span;
 use crate::domain::observed::{Database, DatabaseState};
-use crate::domain::reading::Reading;
+use crate::domain::reading::{Reading, Why};
 
 use super::draft::Draft;
 use super::step::{DatabaseRef, Step};
@@ -195,6 +196,44 @@ fn pending(draft: &mut Draft<'_>, region: &Region) -> bool {
     age < settles_in
 }
 
+/// A database with its copy in a region that the spec no longer names, and whether that is a copy, which the database itself
+/// does not show. None: it is not known, or not believed yet, that a copy which status shows is not there any more.
+fn with_copy(
+    draft: &mut Draft<'_>,
+    deployment: &Deployment,
+    database: &Database,
+    region: &Region,
+    memory: &RegionMemory,
+) -> Option<(Database, bool)> {
+    let itself = database.regions.contains_key(region.as_str());
+    let Some(portal) = deployment.capabilities.portal.as_ref().filter(|_| !itself) else {
+        return Some((database.clone(), false));
+    };
+    let shown = memory.deployment.is_some();
+    // One that does not say where it is may be the one that status shows, and there is only one.
+    let here = |at: &Option<String>| at.as_deref().map_or(shown, |at| at == region.as_str());
+    match &draft.observed.database.replica {
+        Reading::Present(copy) if here(&copy.region) => {
+            return Some((draft.observed.database.with_copy(database, Some(region)), true));
+        }
+        Reading::Unknown(why) if shown => {
+            if let Why::Failed(fault) = why {
+                draft.fault(CONDITION, Some(region), fault);
+            }
+            return None;
+        }
+        Reading::Present(_) | Reading::Absent if shown => {
+            if draft.look_at_deployment(region, &("no region", &database.id)) < portal.believed_after {
+                let spacing = draft.pass.settings.gate_spacing;
+                draft.wait(spacing);
+                return None;
+            }
+        }
+        Reading::Present(_) | Reading::Absent | Reading::Unknown(_) => {}
+    }
+    Some((database.clone(), false))
+}
+
 fn removal(draft: &mut Draft<'_>, cluster: &DesiredCluster, region: &Region) -> RemovalReport {
     let released = RemovalReport { released: true, ..RemovalReport::default() };
     let memory = draft.remembered(region);
@@ -208,11 +247,13 @@ fn removal(draft: &mut Draft<'_>, cluster: &DesiredCluster, region: &Region) -> 
         // Not to be seen now: what was there may still be.
         (Some(_), Reading::Absent | Reading::Unknown(_)) => return kept,
     };
+    let Some((database, copied)) = with_copy(draft, deployment, &database, region, &memory) else { return kept };
     let state = match database.regions.get(region.as_str()) {
         None | Some(DatabaseState::Terminated) if pending => return kept,
         None | Some(DatabaseState::Terminated) => return released,
         Some(state) => state.clone(),
     };
+    draft.report(region).deployment = Some(deploy::state_text(&state));
     if draft.desired.afterlife() == Afterlife::Retain {
         let message = format!("{region} is no longer in the spec; the database stays deployed there.");
         draft.fine(CONDITION, Some(region), Reason::RegionRetained, &message);
@@ -229,6 +270,14 @@ fn removal(draft: &mut Draft<'_>, cluster: &DesiredCluster, region: &Region) -> 
                 "Database {} was created in {region}; that region goes only with the database.",
                 database.id
             ),
+            fix: "put the region back into the spec.".to_owned(),
+        });
+    }
+    if copied {
+        let what = deployment.capabilities.portal.as_ref().map_or("database", |portal| &portal.database);
+        blockers.push(Blocker {
+            region: Some(region.clone()),
+            message: format!("The copy in {region} goes only with the {what} {}.", database.id),
             fix: "put the region back into the spec.".to_owned(),
         });
     }
