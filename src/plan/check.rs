@@ -108,6 +108,9 @@ impl Scene<'_> {
             Step::Register { region, key, not_after } => self.may_register(region, key, *not_after, before),
             Step::CreateDatabase { region, not_after, request } => {
                 require(self.memory.database.is_none(), "a database is created only when none is recorded")?;
+                let binds =
+                    matches!(self.desired, Desired::Cluster(c) if c.deployment.as_ref().is_some_and(|d| d.adopts));
+                require(!binds, "no database is created where an existing one is to be bound")?;
                 require(
                     matches!(&self.observed.database.named, Reading::Present(all) if all.is_empty())
                         || self.observed.database.named.is_absent(),

@@ -99,6 +99,13 @@ fn create(
         attempt_create(draft, cluster, deployment, request, gates);
         return;
     };
+    if deployment.adopts {
+        // Whatever came of the attempt has the very name that is to be bound, and nothing is made beside it.
+        if !named.is_empty() || !unsettled(draft, &intent, "creation of the database") {
+            reported::adopt(draft, cluster, deployment, &named);
+        }
+        return;
+    }
     let ours: Vec<&Database> = named.iter().filter(|d| could_be(d, request, &intent, draft)).collect();
     match (ours.as_slice(), named.as_slice()) {
         ([one], [_]) => {
@@ -236,6 +243,7 @@ fn existing(
             draft.report(&region).deployment = Some(state_text(state));
         }
     }
+    by_order::found(draft, cluster, linked, &database);
     match &database.state {
         DatabaseState::Terminated => return gone(draft, cluster, deployment, id),
         DatabaseState::Failed(words) => {
@@ -243,7 +251,6 @@ fn existing(
             draft.stuck(
                 CONDITION,
                 None,
-    by_order::found(draft, cluster, linked, &database);
                 Reason::DatabaseFailed,
                 message.trim_end().to_owned(),
                 "see the database in the cloud's portal.",
