@@ -23,6 +23,7 @@ use crate::domain::observed::{Database, KeyState, RegionSeen};
 use crate::domain::reading::Reading;
 
 use super::draft::Draft;
+use super::finding::with_fix;
 use super::step::Step;
 use super::teardown::{self, Blocker};
 use super::{RemovalReport, credentials, key as keys, replica_end, role, unregister};
@@ -278,10 +279,16 @@ fn one(
         );
     }
     if let Some(other) = elsewhere {
-        block(
-            format!("Key {arn} is held by the cluster whose kube-system namespace has the uid {other}."),
-            "delete the object there, or have the operator's administrator take the key over.",
-        );
+        // A take-over is of the keys that status names: it never reaches one that is left beside them.
+        let fix = if is_recorded {
+            "delete the object there, or have the operator's administrator take the key over.".to_owned()
+        } else {
+            format!(
+                "if that cluster is gone, an AWS administrator sets the tag {} of {arn} to {holder} (this cluster).",
+                tag::HOLDER
+            )
+        };
+        block(format!("Key {arn} is held by the cluster whose kube-system namespace has the uid {other}."), &fix);
     }
     if tags.contains_key(tag::HOLD) {
         block(
@@ -435,7 +442,10 @@ pub(super) fn surplus(draft: &mut Draft<'_>, key: &DesiredKey) {
             fate.blockers.extend(replica_end::order(draft, &fate.left).blockers);
             match fate.blockers.first() {
                 Some(blocker) => {
-                    let message = format!("Surplus key {arn} is not scheduled for deletion. {}", blocker.message);
+                    let message = format!(
+                        "Surplus key {arn} is not scheduled for deletion. {}",
+                        with_fix(&blocker.message, &blocker.fix)
+                    );
                     draft.fine(CONDITION, Some(region), Reason::KeysEnabled, &message);
                 }
                 None => schedule(draft, key, arn),
