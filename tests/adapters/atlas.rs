@@ -150,6 +150,21 @@ async fn a_service_accounts_token_is_asked_for_once_and_again_shortly_before_it_
 }
 
 #[tokio::test]
+async fn who_waits_for_a_token_that_does_not_come_does_not_ask_for_it_again() {
+    let scene = Scene::start().await;
+    let rule = json!({"match": {"operation": "atlas:CreateToken"}, "fault": {"hang": {"ms": 300, "applied": false}}});
+    scene.running.shared.with(|world| world.add_fault(serde_json::from_value(rule).unwrap()));
+    let session = account();
+    let many = futures::future::join_all((0..8).map(|_| scene.cloud.scope(&session))).await;
+    assert!(many.iter().all(|reading| fault(reading).class == FaultClass::Transient), "{many:?}");
+    assert_eq!(scene.count("atlas:CreateToken"), 1, "they wait for one silence, and not each for its own");
+    scene.running.shared.with(cmk_operator::sandbox::World::clear_faults);
+    let later = scene.cloud.scope(&session).await;
+    assert_eq!(later, Reading::Present(ATLAS_PROJECT.to_owned()), "who comes later asks again");
+    scene.running.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_api_key_answers_the_servers_challenge_and_keeps_it() {
     let scene = Scene::start().await;
     let session = api_key();

@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use md5::{Digest as _, Md5};
@@ -49,6 +50,8 @@ pub(super) struct Logins(Mutex<HashMap<[u8; 32], Arc<Login>>>);
 #[derive(Default)]
 struct Login {
     token: tokio::sync::Mutex<Granting>,
+    /// How often no token was had.
+    failures: AtomicU64,
     challenge: Mutex<Option<Challenge>>,
 }
 
@@ -56,7 +59,7 @@ struct Login {
 #[derive(Default)]
 struct Granting {
     token: Option<Token>,
-    refused: Option<(Moment, Fault)>,
+    failed: Option<(Moment, Fault)>,
 }
 
 #[derive(Clone)]
@@ -138,7 +141,7 @@ impl Login {
     }
 
     /// A token that is good for a while, but not this one; and whether it is new. Whoever comes while one is asked for waits
-    /// for that one.
+    /// for that one, and for nothing more if there is none: an endpoint that hangs costs all of them its timeout once.
     async fn token(
         &self,
         http: &Http,
@@ -147,15 +150,41 @@ impl Login {
         (id, secret): (&str, &str),
         not: Option<&str>,
     ) -> Result<(String, bool), Fault> {
+        let failures = self.failures.load(Ordering::SeqCst);
         let mut kept = self.token.lock().await;
         let asked_at = clock.now();
         if let Some(token) = kept.token.as_ref().filter(|t| not != Some(&t.text) && asked_at + MARGIN < t.over_at) {
             return Ok((token.text.clone(), false));
         }
-        if let Some((_, fault)) = kept.refused.as_ref().filter(|(at, _)| asked_at.since(*at) < REFUSED) {
+        let meanwhile = self.failures.load(Ordering::SeqCst) != failures;
+        let stands = |(at, fault): &&(Moment, Fault)| {
+            meanwhile || (fault.class == FaultClass::Refused && asked_at.since(*at) < REFUSED)
+        };
+        if let Some((_, fault)) = kept.failed.as_ref().filter(stands) {
             return Err(fault.clone());
         }
         *kept = Granting::default();
+        match self.ask(http, asked_at, session, (id, secret)).await {
+            Ok(token) => {
+                kept.token = Some(token.clone());
+                Ok((token.text, true))
+            }
+            Err(fault) => {
+                kept.failed = Some((asked_at, fault.clone()));
+                self.failures.fetch_add(1, Ordering::SeqCst);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Asks for a token.
+    async fn ask(
+        &self,
+        http: &Http,
+        asked_at: Moment,
+        session: &Session,
+        (id, secret): (&str, &str),
+    ) -> Result<Token, Fault> {
         let form = ("application/x-www-form-urlencoded", b"grant_type=client_credentials".to_vec());
         let request = Raw {
             method: Method::POST,
@@ -168,16 +197,11 @@ impl Login {
         let basic = format!("Basic {}", base64(format!("{id}:{secret}").as_bytes()));
         let answer = http.raw(request, Some(&basic), &session.credentials).await?;
         if !answer.is_good() {
-            let fault = refused(session, &answer);
-            if fault.class == FaultClass::Refused {
-                kept.refused = Some((asked_at, fault.clone()));
-            }
-            return Err(fault);
+            return Err(refused(session, &answer));
         }
         let granted: Granted = answer.parse(TOKEN, &session.scope.id, &session.credentials)?;
         let over_at = asked_at + Span::seconds(granted.expires_in.max(0));
-        kept.token = Some(Token { text: granted.access_token.clone(), over_at });
-        Ok((granted.access_token, true))
+        Ok(Token { text: granted.access_token, over_at })
     }
 
     async fn as_key(
