@@ -183,6 +183,10 @@ pub struct Hidden {
     #[arg(long, env = "CMK_GATE_SPACING", default_value = "5s", value_parser = span, hide = true)]
     pub gate_spacing: Span,
 
+    /// How old a look may be when something is created because of it; most of that is for the look itself.
+    #[arg(long, env = "CMK_LOOK_VALID", default_value = "10s", value_parser = span, hide = true)]
+    pub look_valid: Span,
+
     /// Between looks at something on its way.
     #[arg(long, env = "CMK_POLL", default_value = "5s", value_parser = span, hide = true)]
     pub poll: Span,
@@ -411,6 +415,7 @@ impl Run {
             deploy_settle: hidden.deploy_settle,
             gate_looks: hidden.gate_looks,
             gate_spacing: hidden.gate_spacing,
+            look_valid: hidden.look_valid,
             repair_holdoff: hidden.repair_holdoff,
             state_interval: self.state_interval,
             policy_interval: self.policy_interval,

@@ -1,6 +1,9 @@
 //! The look: what one pass sees outside. It cannot fail; what cannot be seen is unknown, and says why.
 //!
-//! Independent regions are looked at concurrently. Nothing here decides anything but what there is to look at.
+//! Independent regions are looked at concurrently, and none is waited for longer than the others can bear. Nothing here
+//! decides anything but what there is to look at.
+
+mod patience;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +17,16 @@ use crate::domain::id::{KeyArn, Region};
 use crate::domain::memory::{Memory, RegionMemory};
 use crate::domain::moment::Moment;
 use crate::domain::observed::{
-    BackupSeen, Candidate, CredentialsSeen, Database, DatabaseSeen, Depth, Observed, OtherKey, RegionSeen,
+    BackupSeen, Caller, Candidate, CredentialsSeen, Database, DatabaseSeen, Depth, Observed, OtherKey, RegionSeen,
 };
 use crate::domain::reading::Reading;
 use crate::domain::role_link::{RegistrationSeen, RoleSeen, Through};
 use crate::domain::role_powers::RolePowers;
 use crate::domain::source::SourcesSeen;
 use crate::plan::Pass;
-use crate::ports::{KeyService, Place, Session, Upstream};
+use crate::ports::{KeyService, Patience, Place, Session, Upstream};
+
+use patience::{Cloud, Deadline, Keys};
 
 /// The credentials for the database cloud, as the pass found them.
 #[derive(Clone, Debug, Default)]
@@ -34,10 +39,20 @@ pub struct Credentials {
     pub deploy: Option<Session>,
 }
 
+/// The means to look.
+#[derive(Clone, Copy)]
+pub struct Sight<'a, K, U> {
+    /// AWS.
+    pub keys: &'a K,
+    /// The database cloud.
+    pub upstream: &'a U,
+    /// How long they are waited for.
+    pub patience: &'a dyn Patience,
+}
+
 /// Looks at everything that a pass of this depth has to see.
 pub async fn observe<K: KeyService, U: Upstream>(
-    keys: &K,
-    upstream: &U,
+    sight: Sight<'_, K, U>,
     desired: &Desired,
     credentials: &Credentials,
     memory: &Memory,
@@ -51,15 +66,17 @@ pub async fn observe<K: KeyService, U: Upstream>(
     let everything = depth == Depth::Everything;
     let deploy = credentials.deploy.as_ref();
     let sweep = memory.was_ready || memory.looked.everything == Moment::default();
-    let eyes = Eyes { keys, upstream, key, session, deploy, desired, depth, sweep, memory, pass };
     let regions = regions(desired, memory);
-    let first = regions.first().map(|region| eyes.place(region));
-    let caller = async {
-        match first {
-            Some(place) if everything => keys.caller(&place).await,
-            _ => Reading::NOT_LOOKED,
-        }
-    };
+    let Sight { keys, upstream, patience } = sight;
+    let deadline = Deadline::of(patience, &pass.settings);
+    // A long list keeps nothing from being created where everything is.
+    let declared = desired.regions();
+    let done = |r: &Region| declared.contains(&r) && memory.regions.get(r).is_some_and(is_registered);
+    let lists = if regions.iter().all(done) { Deadline::long(patience, &pass.settings) } else { deadline.clone() };
+    let (keys, upstream) =
+        (&Keys { aws: keys, deadline: deadline.clone(), patience }, &Cloud { upstream, deadline, lists });
+    let eyes = Eyes { keys, upstream, key, session, deploy, desired, depth, sweep, memory, pass };
+    let caller = eyes.caller(&regions);
     let scope = async {
         match session {
             Some(session) if everything => upstream.scope(session).await,
@@ -128,9 +145,14 @@ fn subject(desired: &Desired) -> Option<&DesiredKey> {
     key.capabilities.supported.then_some(key)
 }
 
+/// Whether status says that a region's own key is registered.
+fn is_registered(region: &RegionMemory) -> bool {
+    region.key.as_ref().is_some_and(|arn| region.registered.as_ref() == Some(&arn.to_string()))
+}
+
 struct Eyes<'a, K, U> {
-    keys: &'a K,
-    upstream: &'a U,
+    keys: &'a Keys<'a, K>,
+    upstream: &'a Cloud<'a, U>,
     key: &'a DesiredKey,
     session: Option<&'a Session>,
     deploy: Option<&'a Session>,
@@ -145,6 +167,15 @@ struct Eyes<'a, K, U> {
 impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
     fn place(&self, region: &Region) -> Place {
         place(self.desired, self.key, region)
+    }
+
+    /// Whom AWS takes us for.
+    async fn caller(&self, regions: &[Region]) -> Reading<Caller> {
+        if self.depth < Depth::Everything {
+            return Reading::NOT_LOOKED;
+        }
+        let places: Vec<Place> = regions.iter().map(|region| self.place(region)).collect();
+        self.keys.caller(&places).await
     }
 
     async fn region(&self, region: &Region, memory: Option<&RegionMemory>) -> RegionSeen {
@@ -331,14 +362,7 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
         let Some(linked) = other.filter(usable) else { return BackupSeen::default() };
         let Self { keys, upstream, key: _, session, deploy, desired, depth, sweep, memory, pass } = *self;
         let eyes = Eyes { keys, upstream, key: &linked.key, session, deploy, desired, depth, sweep, memory, pass };
-        let first = regions.first().map(|region| eyes.place(region));
-        let caller = async {
-            match first {
-                Some(place) if depth == Depth::Everything => keys.caller(&place).await,
-                _ => Reading::NOT_LOOKED,
-            }
-        };
-        let (caller, seen) = join!(caller, join_all(regions.iter().map(|region| eyes.aws(region, None))));
+        let (caller, seen) = join!(eyes.caller(regions), join_all(regions.iter().map(|region| eyes.aws(region, None))));
         BackupSeen { caller, regions: regions.iter().cloned().zip(seen).collect() }
     }
 
@@ -394,14 +418,12 @@ impl<K: KeyService, U: Upstream> Eyes<'_, K, U> {
     /// everything of an object that is ready, and as long as they were never counted. The list may have many pages.
     async fn databases(&self, memory: &Memory) -> Reading<Vec<Database>> {
         let (Desired::Key(key), Some(session)) = (self.desired, self.session) else { return Reading::NOT_LOOKED };
-        let registered = |region: &&RegionMemory| {
-            region.key.as_ref().is_some_and(|arn| region.registered.as_ref() == Some(&arn.to_string()))
-        };
         let everything = self.depth == Depth::Everything;
         if everything && key.object.deleting && key.capabilities.through_role {
             // Whatever is under the key keeps the cloud from letting go of it.
             return self.upstream.databases(session).await;
         }
+        let registered = |region: &&RegionMemory| is_registered(region);
         let mut registered = memory.regions.values().filter(registered).peekable();
         let looks = everything && !key.object.deleting && registered.peek().is_some();
         if looks && (self.sweep || registered.any(|region| region.unprotected.is_none())) {

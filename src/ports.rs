@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 
 pub use crate::domain::fault::{Applied, Cause, Fault, FaultClass};
 
@@ -14,7 +15,7 @@ use crate::domain::desired::{Access, DatabaseRequest, NewKey};
 use crate::domain::iam_role::{IamRole, NewRole};
 use crate::domain::id::{KeyArn, Owner, Region};
 use crate::domain::memory::{DeployIntent, KeyIntent};
-use crate::domain::moment::Moment;
+use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{Caller, Candidate, Database, KeyFacts, RegionOffer, Rotation};
 use crate::domain::part::{NewPart, Part};
 use crate::domain::portal::Replica;
@@ -393,6 +394,22 @@ pub trait Ledger: Send {
 
     /// Writes one thing into status.
     fn record(&mut self, record: &Record) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// How long a look waits for those that it asks.
+pub trait Patience: Send + Sync {
+    /// Comes to its end when a span has passed.
+    fn is_over_after(&self, span: Span) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// The patience of those whose world answers at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Endless;
+
+impl Patience for Endless {
+    fn is_over_after(&self, _: Span) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// Whether this process may act now. Asked right before each write.

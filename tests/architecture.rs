@@ -43,6 +43,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer { files: "ports.rs", modules: &["domain"], crates: Crates::Only(&["std"]) },
     Layer { files: "observe.rs", modules: &["domain", "plan", "ports"], crates: Crates::Only(&["std", "futures"]) },
+    Layer { files: "observe/", modules: &["domain", "plan", "ports"], crates: Crates::Only(&["std", "futures"]) },
     // The sessions and the place of the calls are those that the look was made with.
     Layer {
         files: "execute.rs",
@@ -196,6 +197,7 @@ fn each_rule_catches_who_breaks_it() {
         ("ports.rs", "use crate::plan::step::Step;", "names crate::plan::step::Step"),
         ("ports.rs", "use async_trait::async_trait;", "names async_trait"),
         ("observe.rs", "use crate::clock::Clock;", "names crate::clock::Clock"),
+        ("observe/patience.rs", "use tokio::time;", "names tokio"),
         ("execute.rs", "use crate::adapters::aws::Kms;", "names crate::adapters::aws::Kms"),
         ("execute.rs", "use crate::clock::SystemClock;", "names crate::clock::SystemClock"),
         ("adapters/aws/kms.rs", "use crate::api::CustomerKey;", "names crate::api::CustomerKey"),

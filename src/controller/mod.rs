@@ -13,5 +13,6 @@ pub mod queue;
 pub mod run;
 pub mod schemas;
 pub mod slots;
+pub mod timer;
 pub mod watch;
 pub mod witness;

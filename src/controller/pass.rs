@@ -16,13 +16,14 @@ use crate::controller::kind::Kind;
 use crate::controller::ledger::KubeLedger;
 use crate::controller::pace::{self, Rhythm, jitter, observed_calls};
 use crate::controller::queue::{Lane, Next};
+use crate::controller::timer::Timer;
 use crate::domain::condition::{ConditionType, Reason, Standing, Truth};
 use crate::domain::desired::{Desired, DesiredKey};
 use crate::domain::fault::{Fault, FaultClass};
 use crate::domain::memory::{MEMORY_VERSION, Memory, RegionMemory};
 use crate::domain::moment::{Moment, Span};
 use crate::execute::{Hands, Outcome, execute};
-use crate::observe::observe;
+use crate::observe::{Sight, observe};
 use crate::plan::check::check;
 use crate::plan::finding::Finding;
 use crate::plan::step::{Site, Step};
@@ -215,7 +216,8 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         self.key_listens =
             matches!(desired, Desired::Cluster(_)) && desired.key().is_some_and(DesiredKey::restricts_sources);
 
-        let observed = observe(&context.keys, &context.upstream, desired, credentials, &memory, depth, &pass).await;
+        let sight = Sight { keys: &context.keys, upstream: &context.upstream, patience: &Timer };
+        let observed = observe(sight, desired, credentials, &memory, depth, &pass).await;
         let plan = decide(desired, &observed, &memory, &pass);
         let checked = match check(desired, &observed, &memory, &pass, plan) {
             Ok(checked) => checked,

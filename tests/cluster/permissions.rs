@@ -1,7 +1,10 @@
 //! Each right that is missing in AWS, one by one: said once, by the name of the action, and over when it is granted. And
 //! regions that have trouble of their own while the others go on.
 
+use std::time::Duration;
+
 use cmk_operator::adapters::aws::Operation;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::crash::all;
@@ -208,6 +211,8 @@ async fn a_region_in_trouble_does_not_hold_up_another() {
     let (healthy, down, slow) = ("us-east-1", "eu-west-1", "ap-southeast-1");
     scene.fault(&json!({ "operation": "kms:*", "region": down }), &json!({ "http500": { "applied": false } })).await;
     scene.fault(&json!({ "operation": "kms:*", "region": slow }), &json!({ "throttle": {} })).await;
+    // It is the first by name; whom AWS takes the operator for, the others know as well.
+    scene.fault(&json!({ "operation": "sts:*", "region": slow }), &json!({ "http500": { "applied": false } })).await;
     scene.apply(&scene.secret()).await.unwrap();
     scene.apply(&scene.key(&[healthy, down, slow])).await.unwrap();
     scene.apply(&scene.gate("db", "key", healthy)).await.unwrap();
@@ -230,4 +235,44 @@ async fn a_region_in_trouble_does_not_hold_up_another() {
     scene.clear_faults().await;
     scene.ready("CustomerKey", "key").await;
     assert_eq!(scene.state().await["keys"].as_object().unwrap().len(), 3);
+}
+
+/// An endpoint that takes connections and never answers is the worst of them: whoever waits for it does nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_hangs_does_not_hold_up_another_and_is_named() {
+    let mut scene = Scene::new("hanging").await;
+    scene.env = vec![("CMK_LOOK_VALID".to_owned(), "4s".to_owned())];
+    scene.start();
+    // In the order of their names, so that the one that hangs is asked first whom AWS takes the operator for.
+    let (healthy, hangs) = ("us-east-1", "eu-west-1");
+    for service in ["kms:*", "sts:*"] {
+        let silence = json!({ "hang": { "ms": 60_000, "applied": false } });
+        scene.fault(&json!({ "operation": service, "region": hangs }), &silence).await;
+    }
+    scene.apply(&scene.secret()).await.unwrap();
+    scene.apply(&scene.key(&[healthy, hangs])).await.unwrap();
+    scene.apply(&scene.gate("db", "key", healthy)).await.unwrap();
+    scene.ready("EncryptedCluster", "db").await;
+    scene
+        .until("the healthy region is registered, and the other is said to hang", || async {
+            let key = scene.get("CustomerKey", "key").await;
+            let message = find(&key, "KeysReady").map(|c| c["message"].to_string()).unwrap_or_default();
+            let regions = key["status"]["regions"].as_array().cloned().unwrap_or_default();
+            let registered = regions.iter().any(|r| r["name"] == healthy && r["registeredKeyArn"].is_string());
+            let told = message.contains(hangs) && message.contains("no answer within");
+            if registered && told { Ok(()) } else { Err(key["status"].to_string()) }
+        })
+        .await;
+    scene.clear_faults().await;
+    scene.ready("CustomerKey", "key").await;
+    assert_eq!(scene.state().await["keys"].as_object().unwrap().len(), 2);
+
+    // And what was ready says what is not known any more, in less time than a pass may take.
+    let silence = json!({ "hang": { "ms": 60_000, "applied": false } });
+    scene.fault(&json!({ "operation": "kms:*", "region": hangs }), &silence).await;
+    let request = json!({ "metadata": { "annotations": { "cmk-operator.io/reconcile-requested-at": "now" } } });
+    scene.keys().patch("key", &PatchParams::default(), &Patch::Merge(request)).await.unwrap();
+    let told = scene.wait_for("CustomerKey", "key", "Ready", "True", "LastKnown");
+    let key = tokio::time::timeout(Duration::from_secs(40), told).await.expect("it is said in time");
+    assert_eq!(find(&key, "KeysReady").unwrap()["reason"], "Unreachable");
 }

@@ -11,11 +11,11 @@ use cmk_operator::domain::condition::{ConditionType, Reason};
 use cmk_operator::domain::fault::{Fault, FaultClass};
 use cmk_operator::domain::observed::Depth;
 use cmk_operator::execute::{Hands, Outcome, Witness, execute};
-use cmk_operator::observe::observe;
+use cmk_operator::observe::{Sight, observe};
 use cmk_operator::plan::check::check;
 use cmk_operator::plan::step::{Site, Step};
 use cmk_operator::plan::{Pass, Plan, decide};
-use cmk_operator::ports::Authority;
+use cmk_operator::ports::{Authority, Endless};
 use kube::ResourceExt;
 
 use super::dereference::Refers;
@@ -84,7 +84,8 @@ pub async fn pass<K: Refers>(lab: &Lab, name: &str, note: &mut Note) -> Passed {
     let depth = note.depth(now, settled);
     let pass = Pass { now, nonce: lab.nonce(), settings: lab.settings.clone() };
     turn().await;
-    let mut observed = observe(&lab.clouds, &lab.upstream, &desired, &credentials, &memory, depth, &pass).await;
+    let sight = Sight { keys: &lab.clouds, upstream: &lab.upstream, patience: &Endless };
+    let mut observed = observe(sight, &desired, &credentials, &memory, depth, &pass).await;
     lab.twist.observed(&desired, &memory, &mut observed);
     let plan = decide(&desired, &observed, &memory, &pass);
     let checked = check(&desired, &observed, &memory, &pass, plan)

@@ -16,10 +16,10 @@ use cmk_operator::domain::moment::{Moment, Span};
 use cmk_operator::domain::observed::{Depth, KeyState, Observed, RegionSeen};
 use cmk_operator::domain::reading::Reading;
 use cmk_operator::execute::{Hands, Witness, execute};
-use cmk_operator::observe::{Credentials, observe};
+use cmk_operator::observe::{Credentials, Sight, observe};
 use cmk_operator::plan::Pass;
 use cmk_operator::plan::step::{Site, Step};
-use cmk_operator::ports::Authority;
+use cmk_operator::ports::{Authority, Endless};
 use futures::FutureExt;
 
 use super::act::{Disturbance, Who};
@@ -274,7 +274,8 @@ fn pass<K: Declares>(lab: &Lab<'_>, noted: &mut Noted, replica: &str) -> bool {
     let pass = Pass { now, nonce, settings: lab.config.settings.clone() };
     let wire = Wire { lab, who: K::WHO };
 
-    let mut observed = ready(observe(&wire, &wire, &desired, &credentials, &memory, depth, &pass));
+    let sight = Sight { keys: &wire, upstream: &wire, patience: &Endless };
+    let mut observed = ready(observe(sight, &desired, &credentials, &memory, depth, &pass));
     if devices.reuses_observation() && K::WHO == Who::Cluster {
         let good = !observed.regions.is_empty() && observed.regions.values().all(is_registered_and_noted);
         match &noted.seen {

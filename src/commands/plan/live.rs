@@ -16,6 +16,7 @@ use crate::commands::{Failed, failed};
 use crate::controller::dereference::{Dereferenced, Reader};
 use crate::controller::kind::Kind;
 use crate::controller::slots::Slots;
+use crate::controller::timer::Timer;
 use crate::domain::capabilities::Cloud;
 use crate::domain::condition::Reason;
 use crate::domain::desired::Desired;
@@ -24,7 +25,7 @@ use crate::domain::memory::MEMORY_VERSION;
 use crate::domain::moment::Moment;
 use crate::domain::observed::Depth;
 use crate::domain::reading::Reading;
-use crate::observe::observe;
+use crate::observe::{Sight, observe};
 use crate::plan::check::check;
 use crate::plan::step::Step;
 use crate::plan::{Pass, Settings, decide, findings_after};
@@ -113,7 +114,8 @@ impl<A: KeyService, U: Upstream> Live<A, U> {
         let nonce = "made-up-at-apply".to_owned();
         let pass = Pass { now: self.now, nonce, settings: self.settings.clone() };
         let depth = Depth::Everything;
-        let mut observed = observe(&self.keys, &self.upstream, &desired, &credentials, &memory, depth, &pass).await;
+        let sight = Sight { keys: &self.keys, upstream: &self.upstream, patience: &Timer };
+        let mut observed = observe(sight, &desired, &credentials, &memory, depth, &pass).await;
         if let (Some(arn), Reading::Present(caller)) = (&self.principal, &mut observed.caller) {
             caller.arn.clone_from(arn);
         }

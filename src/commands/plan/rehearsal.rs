@@ -23,11 +23,11 @@ use crate::domain::moment::{Moment, Span};
 use crate::domain::observed::{CredentialsSeen, Depth};
 use crate::domain::reading::Reading;
 use crate::execute::{Hands, execute};
-use crate::observe::{Credentials, observe};
+use crate::observe::{Credentials, Sight, observe};
 use crate::plan::check::check;
 use crate::plan::finding::Finding;
 use crate::plan::{Pass, Settings, decide, findings_after};
-use crate::ports::{self, Fault, Ledger, Record, Session};
+use crate::ports::{self, Endless, Fault, Ledger, Record, Session};
 
 /// More passes than any object needs; one that still moves then would move for ever.
 const MOST: u32 = 1000;
@@ -231,7 +231,8 @@ impl Stage<'_> {
         actor.note.enrich(&mut memory);
         let pass = Pass { now, nonce: format!("attempt-{}", now.0), settings: self.settings.clone() };
         let depth = Depth::Everything;
-        let observed = observe(world, world, &desired, &credentials, &memory, depth, &pass).await;
+        let sight = Sight { keys: world, upstream: world, patience: &Endless };
+        let observed = observe(sight, &desired, &credentials, &memory, depth, &pass).await;
         let plan = decide(&desired, &observed, &memory, &pass);
         let checked = match check(&desired, &observed, &memory, &pass, plan) {
             Ok(checked) => checked,
