@@ -56,6 +56,12 @@ pub fn next(
     if plan.steps.is_empty() && stuck && !plan.next_look.polling {
         return failed(note, now, FaultClass::Refused, None, calls);
     }
+    if plan.steps.is_empty()
+        && let Some(pause) = plan.next_look.asked
+    {
+        let retry_after = Some(pause.to_duration()).filter(|pause| !pause.is_zero());
+        return failed(note, now, FaultClass::Throttled, retry_after, calls);
+    }
     let unseen = plan.findings.iter().any(|f| f.condition != ConditionType::Ready && f.reason == Reason::Unreachable);
     if plan.steps.is_empty() && unseen {
         return failed(note, now, FaultClass::Transient, None, calls);
@@ -75,7 +81,7 @@ fn goes_on_elsewhere(outcome: &Outcome) -> bool {
 
 /// Another attempt, when the class of the failure says so; it will look at everything.
 pub fn failed(note: &mut Note, now: Moment, class: FaultClass, retry_after: Option<Duration>, calls: u32) -> Next {
-    let everything = NextLook { after: Span(0), depth: Depth::Everything, polling: false };
+    let everything = NextLook { after: Span(0), depth: Depth::Everything, polling: false, asked: None };
     note.next(everything, now, Duration::ZERO, 0.0);
     Next::Failed(Failure::new(class).with_calls(calls).with_retry_after(retry_after))
 }
@@ -122,18 +128,21 @@ mod tests {
     const RHYTHM: Rhythm = Rhythm { now: Moment(0), slowest: Duration::from_mins(1), jitter: 0.5 };
 
     fn next_after(outcome: &Outcome) -> Next {
-        let plan = Plan {
-            steps: vec![Step::RemoveFinalizer],
+        next(&mut Note::default(), &plan(vec![Step::RemoveFinalizer]), outcome, None, 3, RHYTHM)
+    }
+
+    fn plan(steps: Vec<Step>) -> Plan {
+        Plan {
+            steps,
             findings: Vec::new(),
-            next_look: NextLook { after: Span(0), depth: Depth::Everything, polling: false },
+            next_look: NextLook { after: Span(0), depth: Depth::Everything, polling: false, asked: None },
             regions: BTreeMap::new(),
             looks: BTreeMap::new(),
             database: None,
             parts: None,
             deletion: None,
             human_steps: Vec::new(),
-        };
-        next(&mut Note::default(), &plan, outcome, None, 3, RHYTHM)
+        }
     }
 
     fn fault(class: FaultClass) -> Fault {
@@ -155,6 +164,22 @@ mod tests {
         assert_eq!(after(&[Transient, Conflict]), failed(Transient));
         assert_eq!(after(&[Conflict, Throttled, Transient]), failed(Throttled));
         assert!(matches!(after(&[]), Next::After(..)));
+    }
+
+    /// Whoever says "slow down" to a read is heeded as to a write: with a pause that grows, and never at once.
+    #[test]
+    fn a_look_that_was_throttled_backs_off_and_a_slot_of_our_own_is_kept_to_the_moment() {
+        let after = |asked: Option<i64>, steps: Vec<Step>| {
+            let mut plan = plan(steps);
+            plan.next_look = NextLook { after: Span(1_500), asked: asked.map(Span), ..plan.next_look };
+            next(&mut Note::default(), &plan, &Outcome::default(), None, 3, RHYTHM)
+        };
+        assert_eq!(after(Some(0), Vec::new()), failed(FaultClass::Throttled));
+        let asked = Failure::new(FaultClass::Throttled).with_calls(3).with_retry_after(Some(Duration::from_secs(7)));
+        assert_eq!(after(Some(7_000), Vec::new()), Next::Failed(asked));
+        // What was done in another region goes on first.
+        assert!(matches!(after(Some(7_000), vec![Step::RemoveFinalizer]), Next::After(..)));
+        assert!(matches!(after(None, Vec::new()), Next::After(pause, _) if pause == Duration::from_millis(1_500)));
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub enum Cause {
     Scope,
     /// A quota of the account is reached.
     Quota,
+    /// Our own share of a rate is used up: nothing was sent, and a slot is kept.
+    Share,
     /// A principal in a policy does not exist, or not everywhere yet.
     Principal,
     /// The policy's text is not acceptable.

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::domain::condition::{ConditionType, Reason, Truth};
 use crate::domain::desired::Desired;
-use crate::domain::fault::Fault;
+use crate::domain::fault::{Cause, Fault, FaultClass};
 use crate::domain::id::Region;
 use crate::domain::memory::{Looks, Memory, RegionMemory, Subject};
 use crate::domain::moment::{Moment, Span};
@@ -19,6 +19,9 @@ use super::step::{DatabaseRef, KeyRef, Step};
 use super::{
     DatabaseReport, NextLook, PartReport, Pass, Plan, RegionReport, RemovalReport, parts, second, sources, verdict,
 };
+
+/// The shortest pause after an answer that asks for one, even for one of zero.
+const SHORTEST: Span = Span::seconds(1);
 
 /// A plan while it is being made.
 pub(super) struct Draft<'a> {
@@ -36,6 +39,7 @@ pub(super) struct Draft<'a> {
     looks: BTreeMap<Subject, Looks>,
     soonest: Option<Span>,
     polling: bool,
+    asked: Option<Span>,
 }
 
 /// A number that differs when facts differ.
@@ -72,6 +76,7 @@ impl<'a> Draft<'a> {
             looks: BTreeMap::new(),
             soonest: None,
             polling: false,
+            asked: None,
         }
     }
 
@@ -180,10 +185,20 @@ impl<'a> Draft<'a> {
     /// Says what a fault means, under the condition that it keeps from being known.
     pub(super) fn fault(&mut self, condition: ConditionType, region: Option<&Region>, fault: &Fault) {
         let finding = Finding::of_fault(condition, region, fault);
-        if let Some(span) = fault.retry_after {
-            self.wait(span);
-        }
+        self.heed(fault);
         self.found(condition, finding);
+    }
+
+    /// Looks again no sooner and no oftener than a fault asks for. A slot of our own is a moment to be kept; a pause that
+    /// somebody outside asks for is none: it may be asked for again each time, so how it grows is for the pace to say.
+    pub(super) fn heed(&mut self, fault: &Fault) {
+        let slot = fault.cause == Cause::Share;
+        if !slot && (fault.class == FaultClass::Throttled || fault.retry_after.is_some()) {
+            self.asked = self.asked.max(Some(fault.retry_after.unwrap_or_default()));
+        }
+        if let Some(span) = fault.retry_after {
+            self.wait(if slot { span } else { span.max(SHORTEST) });
+        }
     }
 
     /// Adds a finding that was met while judging a condition, and leaves that condition unknown if it bears on another.
@@ -317,7 +332,7 @@ impl<'a> Draft<'a> {
             let next_look = self.steady();
             return self.into_plan(next_look);
         }
-        self.into_plan(NextLook { after: Span(0), depth: Depth::Everything, polling: false })
+        self.into_plan(NextLook { after: Span(0), depth: Depth::Everything, polling: false, asked: None })
     }
 
     /// Whether everything that was looked at is what status says.
@@ -370,7 +385,7 @@ impl<'a> Draft<'a> {
         } else {
             Depth::State
         };
-        NextLook { after: settings.state_interval, depth, polling: false }
+        NextLook { after: settings.state_interval, depth, polling: false, asked: None }
     }
 
     /// The finished plan.
@@ -383,9 +398,9 @@ impl<'a> Draft<'a> {
         }
         self.findings.extend(verdict::overall(&self.findings, self.memory, object, self.now()));
         let next_look = if !self.steps.is_empty() {
-            NextLook { after: Span(0), depth: Depth::Everything, polling: false }
+            NextLook { after: Span(0), depth: Depth::Everything, polling: false, asked: None }
         } else if let Some(after) = self.soonest {
-            NextLook { after, depth: Depth::Everything, polling: self.polling }
+            NextLook { after, depth: Depth::Everything, polling: self.polling, asked: self.asked }
         } else if verdict::is_ready(&self.findings) {
             // A pass that found everything right has just looked at everything.
             let mut next = self.steady();
@@ -394,7 +409,8 @@ impl<'a> Draft<'a> {
             }
             next
         } else {
-            NextLook { after: self.pass.settings.state_interval, depth: Depth::Everything, polling: false }
+            let after = self.pass.settings.state_interval;
+            NextLook { after, depth: Depth::Everything, polling: false, asked: self.asked }
         };
         self.into_plan(next_look)
     }

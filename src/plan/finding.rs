@@ -88,13 +88,15 @@ fn name(condition: ConditionType, fault: &Fault) -> (ConditionType, Reason) {
         (_, Cause::Scope) => (CredentialsValid, Reason::ScopeMismatch),
         (_, Cause::PortalOnly) => (condition, Reason::CreateByPortal),
         (_, Cause::Principal | Cause::Policy) => (condition, Reason::PolicyInvalid),
-        (_, Cause::Leadership | Cause::Stale | Cause::Quota | Cause::CloudRole | Cause::Other) => match condition {
-            Registered => (condition, Reason::RegistrationRefused),
-            Deployed => (condition, Reason::DeployRefused),
-            PoliciesReady => (condition, Reason::PolicyInvalid),
-            _ if aws => (condition, Reason::KeyUnavailable),
-            _ => (condition, Reason::InvalidSpec),
-        },
+        (_, Cause::Leadership | Cause::Stale | Cause::Quota | Cause::Share | Cause::CloudRole | Cause::Other) => {
+            match condition {
+                Registered => (condition, Reason::RegistrationRefused),
+                Deployed => (condition, Reason::DeployRefused),
+                PoliciesReady => (condition, Reason::PolicyInvalid),
+                _ if aws => (condition, Reason::KeyUnavailable),
+                _ => (condition, Reason::InvalidSpec),
+            }
+        }
     }
 }
 

@@ -174,6 +174,9 @@ pub struct NextLook {
     /// Whether this only waits for something to come: such looks grow rarer while nothing changes.
     #[serde(default)]
     pub polling: bool,
+    /// Somebody outside asked to be left alone: for so long, or zero where that was not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Span>,
 }
 
 /// What will be done, what a human should know, and when to look again.

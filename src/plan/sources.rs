@@ -90,9 +90,7 @@ impl Decision {
                 let mut finding = Finding::of_fault(CONDITION, place, &fault);
                 finding.message = format!("{} {more}", finding.message);
                 draft.found(CONDITION, finding);
-                if let Some(span) = fault.retry_after {
-                    draft.wait(span);
-                }
+                draft.heed(&fault);
                 draft.poll();
             }
         }

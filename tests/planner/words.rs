@@ -90,13 +90,14 @@ fn role_step(step: &RoleStep) -> String {
 
 /// When to look again, and at what.
 pub(crate) fn next(next: NextLook) -> String {
-    let NextLook { after, depth, polling } = next;
+    let NextLook { after, depth, polling, asked } = next;
     let depth = match depth {
         Depth::State => "State",
         Depth::Policy => "Policy",
         Depth::Everything => "Everything",
     };
-    format!("{}s {depth}{}", after.as_seconds(), if polling { " polling" } else { "" })
+    let asked = asked.map(|pause| format!(" asked for {}s", pause.as_seconds())).unwrap_or_default();
+    format!("{}s {depth}{}{asked}", after.as_seconds(), if polling { " polling" } else { "" })
 }
 
 fn moment(moment: Moment) -> String {

@@ -15,7 +15,7 @@ use super::options::Options;
 use crate::adapters::limits::{Bucket, Limits, Reservation};
 use crate::adapters::watch::{Call, Watch};
 use crate::clock::Clock;
-use crate::domain::fault::{Fault, FaultClass};
+use crate::domain::fault::{Cause, Fault, FaultClass};
 use crate::ports::Place;
 
 /// What every call needs, whoever makes it.
@@ -59,7 +59,7 @@ impl Sender {
                     place.region
                 );
                 let fault = Fault::new(FaultClass::Throttled, operation.action(), target, message);
-                Err(fault.retry_after(moment.since(now)))
+                Err(fault.because(Cause::Share).retry_after(moment.since(now)))
             }
         }
     }
