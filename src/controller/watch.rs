@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{StreamExt, pin_mut};
+use futures::{Stream, StreamExt, pin_mut};
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -19,6 +20,10 @@ use crate::telemetry::http::Readiness;
 
 /// The annotation in which `kubectl apply` keeps the last manifest; it changes with the spec.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// A watch that was refused, and of which nothing was heard for so long, goes on: each attempt says so when it fails, and
+/// attempts are at most a minute apart (30 s, and as much again at random).
+const QUIET: Duration = Duration::from_secs(90);
 
 /// What a watch tells of.
 #[derive(Clone, Copy, Debug)]
@@ -45,10 +50,35 @@ pub async fn watch<K: Kind>(
         None => Api::all(client),
     };
     let events = watcher(api, watcher::Config::default().streaming_lists()).default_backoff();
+    follow(events, &queue, told, &readiness, &listed).await;
+}
+
+/// Follows the events of a watch to their end.
+async fn follow<K: Kind>(
+    events: impl Stream<Item = Result<Event<PartialObjectMeta<K>>, watcher::Error>>,
+    queue: &Handle<ObjectName>,
+    told: impl Fn(News<'_>),
+    readiness: &Readiness,
+    listed: &str,
+) {
     pin_mut!(events);
     let mut known: HashMap<ObjectName, u64> = HashMap::new();
     let mut listing: HashMap<ObjectName, u64> = HashMap::new();
-    while let Some(event) = events.next().await {
+    let (mut complete, mut refused) = (false, false);
+    loop {
+        // One that was refused when it was begun again goes on where it was, without another listing to say so.
+        let next = tokio::time::timeout(if refused { QUIET } else { Duration::MAX }, events.next()).await;
+        let ended = matches!(next, Ok(None));
+        if refused && complete && !matches!(next, Ok(Some(Err(_)) | None)) {
+            refused = false;
+            readiness.met(listed);
+        }
+        let Ok(Some(event)) = next else {
+            if ended {
+                return;
+            }
+            continue;
+        };
         match event {
             Ok(Event::Init) => listing.clear(),
             Ok(Event::InitApply(object)) => {
@@ -66,7 +96,8 @@ pub async fn watch<K: Kind>(
                 }
                 told(News::Listed);
                 known = std::mem::take(&mut listing);
-                readiness.met(&listed);
+                complete = true;
+                readiness.met(listed);
             }
             Ok(Event::Apply(object)) => {
                 let (name, print) = (name(&object), fingerprint(&object));
@@ -84,7 +115,8 @@ pub async fn watch<K: Kind>(
             }
             Err(error) if is_forbidden(&error) => {
                 warn!(%error, "the watch is refused");
-                readiness.missing(listed.as_str(), format!("the watch is refused: {error}"));
+                refused = true;
+                readiness.missing(listed, format!("the watch is refused: {error}"));
             }
             Err(error) => debug!(%error, "the watch is interrupted"),
         }
@@ -115,4 +147,56 @@ fn fingerprint<K: Kind>(object: &PartialObjectMeta<K>) -> u64 {
         (key, value).hash(&mut hasher);
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc::unbounded;
+    use kube::core::Status;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::CustomerKey;
+    use crate::clock::SystemClock;
+    use crate::controller::queue::{Options, queue};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_was_refused_is_ready_again_with_its_first_event_or_when_nothing_more_is_heard() {
+        let readiness = Readiness::default();
+        readiness.missing("keys", "not there yet");
+        let (handle, _driver) = queue(Options::default(), Arc::new(SystemClock));
+        let (tell, events) = unbounded::<Result<Event<PartialObjectMeta<CustomerKey>>, watcher::Error>>();
+        let heard = async |event| {
+            tell.unbounded_send(event).unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        let refused = || Err(watcher::Error::WatchError(Box::new(Status::failure("no", "Forbidden").with_code(403))));
+        let lacking = || readiness.list().into_iter().map(|missing| missing.message).collect::<Vec<_>>().join("; ");
+        let said = async {
+            // Before everything was listed, an event is no sign that it ever will be.
+            heard(refused()).await;
+            heard(Ok(Event::Init)).await;
+            assert!(lacking().contains("the watch is refused"));
+            heard(Ok(Event::InitDone)).await;
+            assert_eq!(lacking(), "");
+
+            heard(refused()).await;
+            assert!(lacking().contains("the watch is refused"));
+            let object = json!({ "metadata": { "name": "key", "namespace": "a" } });
+            heard(Ok(Event::Apply(serde_json::from_value(object).unwrap()))).await;
+            assert_eq!(lacking(), "", "it goes on");
+
+            heard(refused()).await;
+            tokio::time::sleep(QUIET / 2).await;
+            heard(refused()).await;
+            tokio::time::sleep(QUIET * 3 / 4).await;
+            assert!(lacking().contains("the watch is refused"), "an attempt may still be due");
+            tokio::time::sleep(QUIET / 2).await;
+            assert_eq!(lacking(), "", "it is silent because there is nothing to tell");
+        };
+        tokio::select! {
+            () = follow(events, &handle, |_| {}, &readiness, "keys") => panic!("it ended"),
+            () = said => {}
+        }
+    }
 }
