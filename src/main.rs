@@ -23,7 +23,7 @@ use cmk_operator::commands::read_only::{ReadOnly, Viewer};
 use cmk_operator::commands::why::{self, Subject};
 use cmk_operator::commands::{Failed, Output};
 use cmk_operator::controller::context::Pacing;
-use cmk_operator::controller::run::{Exit, Parts, run};
+use cmk_operator::controller::run::{Exit, Parts, client, run};
 use cmk_operator::controller::witness::Quiet;
 use cmk_operator::execute::Witness;
 use cmk_operator::leader::Terms;
@@ -111,7 +111,7 @@ async fn operate(options: &Run) -> Result<ExitCode, Failure> {
     let http = TcpListener::bind(options.http_address).await?;
     tracing::info!(address = %http.local_addr()?, "metrics and health");
     let parts = Parts {
-        client: kube::Client::try_default().await?,
+        client: client().await?,
         keys,
         upstream: clouds,
         lacking: upstream::required_keys,

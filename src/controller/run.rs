@@ -8,9 +8,10 @@ use futures::FutureExt;
 use futures::future::{join_all, select_all};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Config, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::api::{CustomerKey, EncryptedCluster};
@@ -29,6 +30,13 @@ use crate::plan::Settings;
 use crate::ports::{KeyService, Upstream};
 use crate::telemetry::http::{Readiness, Telemetry, serve};
 use crate::telemetry::metrics::{Kind, Metrics};
+
+/// How long a connection to the API server may be silent while an answer is due. A watch is silent for 290 s and then ends,
+/// and kube gives it 5 s more.
+const SILENCE: Duration = Duration::from_mins(5);
+
+/// How long one small answer of the API server is waited for.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
 /// The name of the Lease that replicas contend for.
 pub const LEASE: &str = "cmk-operator";
@@ -72,6 +80,19 @@ pub enum Exit {
     Stopped,
     /// Another replica leads.
     LeadershipLost,
+}
+
+/// The Kubernetes client, of the environment.
+pub async fn client() -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(Client::try_from(never_silent(Config::infer().await?))?)
+}
+
+/// Ends connections that are silent for too long: kube waits for an answer for ever, and a leader that does that keeps its
+/// Lease.
+fn never_silent(mut config: Config) -> Config {
+    config.read_timeout = Some(SILENCE);
+    config.reset_reader_on_write = true;
+    config
 }
 
 /// Runs until `stop`, or until leadership is lost.
@@ -307,10 +328,72 @@ async fn crds_served(context: &Context<impl KeyService, impl Upstream>) {
 async fn cluster_uid(client: &Client) -> String {
     let api: Api<Namespace> = Api::all(client.clone());
     loop {
-        match api.get("kube-system").await {
-            Ok(namespace) => return namespace.uid().unwrap_or_default(),
-            Err(error) => warn!(%error, "the kube-system namespace could not be read"),
+        match timeout(ANSWER, api.get("kube-system")).await {
+            Ok(Ok(namespace)) => return namespace.uid().unwrap_or_default(),
+            Ok(Err(error)) => warn!(%error, "the kube-system namespace could not be read"),
+            Err(error) => warn!(%error, "the kube-system namespace could not be read in time"),
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context as Waiting, Poll};
+
+    use axum::http::{Request, Response};
+    use futures::future::BoxFuture;
+    use kube::client::Body;
+    use tower::Service;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    /// An API server that never answers the first request.
+    #[derive(Clone, Default)]
+    struct SilentAtFirst(Arc<AtomicUsize>);
+
+    impl Service<Request<Body>> for SilentAtFirst {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Waiting<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            let silent = self.0.fetch_add(1, Ordering::SeqCst) == 0;
+            let crd = request.uri().path().contains("customresourcedefinitions");
+            let annotations = serde_json::json!({ crate::api::ANNOTATION_SCHEMA_VERSION: "1000" });
+            let metadata = serde_json::json!({ "name": "any", "uid": "u", "annotations": annotations });
+            let kind = if crd { "PartialObjectMetadata" } else { "Namespace" };
+            let api = if crd { "meta.k8s.io/v1" } else { "v1" };
+            let object = serde_json::json!({ "apiVersion": api, "kind": kind, "metadata": metadata });
+            async move {
+                if silent {
+                    std::future::pending::<()>().await;
+                }
+                Ok(Response::new(Body::from(object.to_string().into_bytes())))
+            }
+            .boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_at_the_start_is_asked_for_again_if_no_answer_comes() {
+        let client = || Client::new(SilentAtFirst::default(), "default");
+        let day = Duration::from_hours(24);
+        assert_eq!(timeout(day, cluster_uid(&client())).await.as_deref(), Ok("u"));
+        let schemas = Schemas::new(Arc::default());
+        assert_eq!(timeout(day, schemas.are_current(&client(), &SystemClock)).await, Ok(false), "and it is said");
+    }
+
+    #[test]
+    fn a_watch_outlives_its_silence_and_nothing_else_does() {
+        let config = never_silent(Config::new("https://127.0.0.1".parse().unwrap()));
+        assert!(config.reset_reader_on_write && config.read_timeout > Some(Duration::from_secs(295)));
     }
 }

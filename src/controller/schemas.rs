@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::api::{ANNOTATION_SCHEMA_VERSION, CustomerKey, EncryptedCluster, SCHEMA_VERSION};
 use crate::clock::Clock;
+use crate::controller::run::ANSWER;
 use crate::telemetry::http::Readiness;
 
 /// How long an answer is believed, in milliseconds: all passes share one look at the two CRDs.
@@ -63,7 +64,8 @@ impl Schemas {
             return last.trouble.is_none();
         }
         let before = looked.as_ref().map(|last| last.trouble.clone());
-        let trouble = match look(client).await {
+        let looked_at = tokio::time::timeout(ANSWER, look(client)).await;
+        let trouble = match looked_at.unwrap_or_else(|_| Err("the CRDs could not be read in time".to_owned())) {
             Ok(trouble) => trouble,
             // What was seen last still counts: an API server that does not answer takes no write either.
             Err(error) => match &before {
