@@ -203,6 +203,7 @@ impl Note {
     /// Somebody asks for another attempt at what was given up for now.
     pub fn try_again(&mut self) {
         self.policy_writes.clear();
+        self.stuck_on = None;
     }
 
     /// How much a pass looks at now: the look that was due, unless somebody asked for one before.

@@ -38,6 +38,9 @@ const PUT_OFF: u32 = 25;
 /// Between looks at whether the served CRDs are recent enough again.
 const OUTDATED: Duration = Duration::from_secs(2);
 
+/// The schema's `maxLength` of `status.lastHandledReconcileAt`.
+const LONGEST_REQUEST: usize = 256;
+
 /// What the two kinds do differently: what they refer to, and where their notes are.
 pub trait Subject: Kind {
     /// Reads what the object refers to.
@@ -185,12 +188,13 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
             Err(invalid) => return self.refuse_spec(object, &invalid).await,
         };
         let generation = object.meta().generation.unwrap_or_default();
-        if let Some(next) = self.waits_for_secret(&found, generation) {
-            return next;
-        }
+        // First: what did not work with this Secret may do so by now, without a word of it in the cluster.
         let requested = Self::reconcile_requested(&object);
         if requested {
             self.note.try_again();
+        }
+        if let Some(next) = self.waits_for_secret(&found, generation) {
+            return next;
         }
         let mut memory = K::remember(object.status());
         if let Some(next) = self.waits_for_memory(&object).await {
@@ -255,8 +259,8 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         };
         let fault = self.write(&mut ledger, status, Extent::Whole).await.err();
         self.note.seen = Some(seen(ledger.object()));
-        if let Some(fault) = fault.as_ref().filter(|fault| fault.class == FaultClass::Refused) {
-            warn!(kind = K::KIND.as_str(), object = %named(self.name), %fault, "status was not written");
+        if let Some(fault) = &fault {
+            self.not_written(fault);
         }
         self.remember_secret(plan, &outcome, secret_version, generation);
         self.next(plan, &outcome, fault.as_ref(), observed_calls(&observed))
@@ -271,7 +275,7 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
     ) -> Result<(), Fault> {
         let context = self.context;
         let Some(mut status) = status else { return Ok(()) };
-        let requested = ledger.object().annotations().get(ANNOTATION_RECONCILE_REQUESTED_AT).cloned();
+        let requested = request(ledger.object());
         if requested.is_some() {
             *K::handled(&mut status) = requested;
         }
@@ -371,9 +375,9 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
     }
 
     fn reconcile_requested(object: &K) -> bool {
-        let requested = object.annotations().get(ANNOTATION_RECONCILE_REQUESTED_AT);
+        let requested = request(object);
         let handled = object.status().cloned().and_then(|mut status| K::handled(&mut status).take());
-        requested.is_some() && requested != handled.as_ref()
+        requested.is_some() && requested != handled
     }
 
     /// The spec means nothing although the schema let it through.
@@ -403,9 +407,18 @@ impl<K: Subject, A: KeyService + 'static, U: Upstream + 'static> Scene<'_, K, A,
         K::stall(&mut status, generation, reason, message, self.now);
         let mut ledger = KubeLedger::new(self.api.clone(), object, self.context.clock.as_ref());
         if let Err(fault) = self.write(&mut ledger, Some(status), Extent::Conditions).await {
-            debug!(object = %named(self.name), %fault, "status was not written");
+            self.not_written(&fault);
         }
         self.failed(FaultClass::Terminal, None, 0)
+    }
+
+    /// What nobody reads in status, somebody has to read in the log, unless the next pass writes it.
+    fn not_written(&self, fault: &Fault) {
+        if matches!(fault.class, FaultClass::Conflict | FaultClass::Transient) {
+            debug!(kind = K::KIND.as_str(), object = %named(self.name), %fault, "status was not written");
+        } else {
+            warn!(kind = K::KIND.as_str(), object = %named(self.name), %fault, "status was not written");
+        }
     }
 
     /// Logs and counts what was done.
@@ -453,6 +466,12 @@ fn metrics_object<K: Kind>(name: &ObjectName) -> Object {
 
 fn named(name: &ObjectName) -> String {
     format!("{}/{}", name.0, name.1)
+}
+
+/// What asks for a pass, as far as status can hold it: a status that is refused for its sake would say nothing at all.
+fn request<K: Kind>(object: &K) -> Option<String> {
+    let asked = object.annotations().get(ANNOTATION_RECONCILE_REQUESTED_AT)?;
+    Some(asked.chars().take(LONGEST_REQUEST).collect())
 }
 
 /// The version of an object, and a number for what its status remembers.

@@ -406,3 +406,37 @@ async fn nothing_that_is_refused_is_asked_again_and_again() {
         assert!((1..=MOST_CALLS).contains(calls), "the cluster of {name} made {calls} calls: {later:?}");
     }
 }
+
+/// Asks for a pass of the scene's key.
+async fn ask(scene: &Scene, request: &str) {
+    let patch = json!({ "metadata": { "annotations": { "cmk-operator.io/reconcile-requested-at": request } } });
+    scene.keys().patch("key", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+/// What a cloud's administrator grants shows nowhere in the cluster, so the one who waits for it says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_heeded_while_the_secret_is_the_one_that_did_not_work() {
+    let mut scene = Scene::new("granted").await;
+    scene.extra = ["--longest-backoff", "1h"].map(str::to_owned).to_vec();
+    scene.start();
+    let token = json!({ "token": TOKEN, "org": ORGANIZATION, "permissions": ["org-db-view"] });
+    scene.command(&json!({ "set_token": token })).await;
+    scene.apply(&scene.secret()).await.unwrap();
+    scene.apply(&scene.key(&[REGION])).await.unwrap();
+    scene.wait_for("CustomerKey", "key", "CredentialsValid", "False", "CredentialsLackPermission").await;
+    scene.command(&json!({ "set_token": { "token": TOKEN, "org": ORGANIZATION } })).await;
+    ask(&scene, "granted").await;
+    scene.wait_for("CustomerKey", "key", "CredentialsValid", "True", "*").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_longer_than_status_can_hold_stops_nothing() {
+    let scene = Scene::started("talkative").await;
+    scene.apply(&scene.secret()).await.unwrap();
+    scene.apply(&scene.key(&[REGION])).await.unwrap();
+    scene.ready("CustomerKey", "key").await;
+    scene.command(&json!({ "kill_token": { "token": TOKEN } })).await;
+    ask(&scene, &"x".repeat(300)).await;
+    let key = scene.wait_for("CustomerKey", "key", "CredentialsValid", "False", "CredentialsRejected").await;
+    assert_eq!(key["status"]["lastHandledReconcileAt"], json!("x".repeat(256)));
+}
