@@ -47,7 +47,7 @@ pub enum Command {
     /// Prints the table of condition reasons as Markdown.
     #[command(hide = true)]
     Reasons,
-    /// Serves simulated AWS, Astra, Atlas and SingleStore on loopback and prints one line of JSON with the addresses.
+    /// Serves the simulated AWS and database clouds on loopback and prints one line of JSON with the addresses.
     #[cfg(feature = "sandbox")]
     Sandbox(Sandbox),
     /// Shows the whole thing on one machine: control plane, sandbox, operator, and the manifests given.
