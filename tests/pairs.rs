@@ -264,16 +264,17 @@ fn every_pair_of_faults_on_singlestore_ends_as_if_nothing_had_happened() {
     every(&singlestore::SingleStore, 2000);
 }
 
-/// A process that is new remembers no attempt to make a key or a record of a role, whatever status says; and none ever
-/// remembers an attempt to deploy, which it could learn of as long as the gate is being looked at.
+/// A process that is new remembers no attempt to make a key, whatever status says; and none ever remembers an attempt to make
+/// a record of a role, before which there may be other things to do, or one to deploy, of which it could learn as long as the
+/// gate is being looked at.
 struct Forgetful;
 
 impl Twist for Forgetful {
     fn memory(&self, memory: &mut Memory) {
-        if memory.looked == LastLooks::default() {
-            for region in memory.regions.values_mut() {
-                (region.creating, region.linking) = (None, None);
-            }
+        let is_new = memory.looked == LastLooks::default();
+        for region in memory.regions.values_mut() {
+            region.creating = region.creating.take().filter(|_| !is_new);
+            region.linking = None;
         }
         memory.deploying = None;
     }
