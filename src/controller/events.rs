@@ -51,7 +51,7 @@ fn event(condition: &Condition) -> Event {
     Event {
         type_: if standing == Some(Standing::Stuck) { EventType::Warning } else { EventType::Normal },
         reason: condition.reason.clone(),
-        note: Some(cut(&format!("{}={}: {}", condition.type_, condition.status, condition.message))),
+        note: Some(cut(&format!("{}={}: {}", condition.type_, condition.status, in_words(&condition.message)))),
         action: condition.type_.clone(),
         secondary: None,
     }
@@ -66,6 +66,15 @@ fn warning() -> Event {
         note: Some(note.to_owned()),
         action: ConditionType::Registered.as_str().to_owned(),
         secondary: None,
+    }
+}
+
+/// A message without the JSON that a human is to paste: the condition has it whole. It would not fit here, and what it may
+/// hold, such as the external id that a role has to ask for, is not to be kept with the events.
+fn in_words(message: &str) -> String {
+    match message.split_once("{\"") {
+        Some((words, _)) => format!("{words}... (the whole of it is in the condition)"),
+        None => message.to_owned(),
     }
 }
 

@@ -181,7 +181,15 @@ async fn a_role_that_does_not_trust_atlas_is_named_with_the_json_to_add() {
     let permissions = asked_for(&message, "Its permissions have to hold ");
     assert_eq!(permissions["Statement"][0]["Resource"][0], *arn);
     let log = scene.log();
-    assert!(!log.contains(shown["externalId"].as_str().unwrap()), "the external id is in no log");
+    let external = shown["externalId"].as_str().unwrap();
+    assert!(!log.contains(external), "the external id is in no log");
+    let told = scene
+        .until("an event tells of it", || async {
+            let events = json!(scene.events(&scene.namespace).await).to_string();
+            if events.contains("CloudRoleRefused") { Ok(events) } else { Err(events) }
+        })
+        .await;
+    assert!(!told.contains(external) && told.contains("the whole of it is in the condition"), "{told}");
 
     // The administrator makes the role anew under the same name: the key policy named the one that is gone, and is mended.
     let external = statement["Condition"]["StringEquals"]["sts:ExternalId"].as_str().unwrap();
