@@ -133,9 +133,18 @@ async fn a_key_is_scheduled_once_confirmed_and_found_again_by_an_object_applied_
     kms.tag_resource().key_id(&theirs).tags(emptied).send().await.unwrap();
     kms.schedule_key_deletion().key_id(&theirs).pending_window_in_days(7).send().await.unwrap();
 
+    // And somebody deletes the alias of the other one, which takes no new one as long as it is pending deletion.
+    let ours = arn_in(keys.keys(), REGION);
+    let alias_of = |state: &serde_json::Value| {
+        let aliases = state["aliases"].as_object().unwrap().iter();
+        aliases.filter(|(_, target)| **target == ours).map(|(alias, _)| alias.clone()).collect::<Vec<_>>()
+    };
+    let alias = alias_of(&state).remove(0);
+    let (_, name) = alias.split_once("alias/").unwrap();
+    scene.administrator(REGION).await.delete_alias().alias_name(format!("alias/{name}")).send().await.unwrap();
+
     // From the same files: what the operator scheduled itself it takes back, what others did it reports; no other key.
     scene.apply(&mortal(&scene, &[REGION, OTHER])).await.unwrap();
-    let ours = arn_in(keys.keys(), REGION);
     let again = scene
         .until("the key is restored", || async {
             let key = scene.get("CustomerKey", "key").await;
@@ -155,6 +164,7 @@ async fn a_key_is_scheduled_once_confirmed_and_found_again_by_an_object_applied_
     let state = scene.state().await;
     assert_eq!(state["keys"].as_object().unwrap().len(), 2);
     assert_eq!(state["keys"][&ours]["state"], "Enabled");
+    assert_eq!(alias_of(&state), [alias], "found by its tags, it has its alias again");
     assert_eq!(state["keys"][&theirs]["state"], "PendingDeletion");
 }
 
