@@ -27,7 +27,7 @@ pub(super) async fn print(kubectl: &[String], kubeconfig: &Path, clouds: &Runnin
     say("\nThe order of the calls that changed something in the clouds:\n");
     for (number, call) in log.iter().filter(|c| c["access"] == "write").enumerate() {
         let text = |field: &str| call[field].as_str().unwrap_or_default().to_owned();
-        say(&format!("{:>3}. {:<24} {:<14} {}", number + 1, text("operation"), text("region"), text("resource")));
+        say(&format!("{:>3}. {:<32} {:<14} {}", number + 1, text("operation"), text("region"), text("resource")));
     }
     Ok(())
 }
