@@ -67,18 +67,16 @@ async fn follow<K: Kind>(
     let (mut complete, mut refused) = (false, false);
     loop {
         // One that was refused when it was begun again goes on where it was, without another listing to say so.
-        let next = tokio::time::timeout(if refused { QUIET } else { Duration::MAX }, events.next()).await;
-        let ended = matches!(next, Ok(None));
-        if refused && complete && !matches!(next, Ok(Some(Err(_)) | None)) {
+        let event = match tokio::time::timeout(if refused { QUIET } else { Duration::MAX }, events.next()).await {
+            Ok(None) => return,
+            Ok(heard) => heard,
+            Err(_) => None,
+        };
+        if refused && complete && !matches!(event, Some(Err(_))) {
             refused = false;
             readiness.met(listed);
         }
-        let Ok(Some(event)) = next else {
-            if ended {
-                return;
-            }
-            continue;
-        };
+        let Some(event) = event else { continue };
         match event {
             Ok(Event::Init) => listing.clear(),
             Ok(Event::InitApply(object)) => {
@@ -166,6 +164,7 @@ mod tests {
         readiness.missing("keys", "not there yet");
         let (handle, _driver) = queue(Options::default(), Arc::new(SystemClock));
         let (tell, events) = unbounded::<Result<Event<PartialObjectMeta<CustomerKey>>, watcher::Error>>();
+        // Paused time goes on only once everything waits: whatever is told was followed before a sleep is over.
         let heard = async |event| {
             tell.unbounded_send(event).unwrap();
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -220,6 +220,14 @@ impl Candidate {
         }));
         Self { leadership, stop, run }
     }
+
+    /// The only one, which leads.
+    async fn leading() -> (Arc<Server>, Self) {
+        let server = Arc::new(Server::default());
+        let only = Self::start(&server, "only", Instant::now(), 0);
+        only.leadership.reaches(Standing::Leading).await;
+        (server, only)
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,9 +284,7 @@ async fn a_dead_leader_is_replaced_and_a_wrong_wall_clock_takes_nothing_early() 
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_can_not_renew_stops_acting_and_then_gives_up() {
-    let (server, start) = (Arc::new(Server::default()), Instant::now());
-    let only = Candidate::start(&server, "only", start, 0);
-    only.leadership.reaches(Standing::Leading).await;
+    let (server, only) = Candidate::leading().await;
     // A short outage: it may not act for a while and then goes on.
     server.down.store(true, Ordering::SeqCst);
     sleep(secs(25)).await;
@@ -299,9 +305,7 @@ async fn a_leader_that_can_not_renew_stops_acting_and_then_gives_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_passer_by_does_not_end_leadership_a_rival_does() {
-    let (server, start) = (Arc::new(Server::default()), Instant::now());
-    let only = Candidate::start(&server, "only", start, 0);
-    only.leadership.reaches(Standing::Leading).await;
+    let (server, only) = Candidate::leading().await;
     server.edit(|lease| lease["metadata"]["labels"] = json!({"a": "b"}));
     sleep(secs(60)).await;
     assert!(only.leadership.may_act());
@@ -313,9 +317,7 @@ async fn a_passer_by_does_not_end_leadership_a_rival_does() {
 
 #[tokio::test(start_paused = true)]
 async fn the_time_that_a_renewal_takes_counts() {
-    let (server, start) = (Arc::new(Server::default()), Instant::now());
-    let only = Candidate::start(&server, "only", start, 0);
-    only.leadership.reaches(Standing::Leading).await;
+    let (server, only) = Candidate::leading().await;
     server.slow.store(true, Ordering::SeqCst);
     // Sent after 10 s, answered after 14 s; nothing after that.
     sleep(secs(15)).await;
@@ -328,9 +330,7 @@ async fn the_time_that_a_renewal_takes_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_in_the_middle_of_a_renewal_gives_the_lease_back_all_the_same() {
-    let (server, start) = (Arc::new(Server::default()), Instant::now());
-    let only = Candidate::start(&server, "only", start, 0);
-    only.leadership.reaches(Standing::Leading).await;
+    let (server, only) = Candidate::leading().await;
     server.slow.store(true, Ordering::SeqCst);
     sleep(secs(12)).await;
     only.stop.send(()).unwrap();
@@ -340,9 +340,7 @@ async fn a_stop_in_the_middle_of_a_renewal_gives_the_lease_back_all_the_same() {
 
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_arrives_after_the_stop_does_not_keep_the_lease() {
-    let (server, start) = (Arc::new(Server::default()), Instant::now());
-    let only = Candidate::start(&server, "only", start, 0);
-    only.leadership.reaches(Standing::Leading).await;
+    let (server, only) = Candidate::leading().await;
     server.late.store(true, Ordering::SeqCst);
     sleep(secs(11)).await;
     let renewed = server.version.load(Ordering::SeqCst);
@@ -355,9 +353,7 @@ async fn a_renewal_that_arrives_after_the_stop_does_not_keep_the_lease() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_the_api_server_to_take_the_lease_back_but_not_for_long() {
     for (outage, given_back) in [(4, true), (60, false)] {
-        let (server, start) = (Arc::new(Server::default()), Instant::now());
-        let only = Candidate::start(&server, "only", start, 0);
-        only.leadership.reaches(Standing::Leading).await;
+        let (server, only) = Candidate::leading().await;
         server.down.store(true, Ordering::SeqCst);
         only.stop.send(()).unwrap();
         let stopping = Instant::now();

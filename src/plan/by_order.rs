@@ -15,15 +15,15 @@
 //! where the cloud does not say when a database was made.
 
 use crate::domain::capabilities::Proof;
-use crate::domain::condition::{ConditionType, Reason, Truth};
+use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::{Deployment, DesiredCluster, LinkedKey};
 use crate::domain::id::{Region, tag};
 use crate::domain::memory::Found;
 use crate::domain::observed::{Database, DatabaseState};
 use crate::domain::reading::Reading;
 
-use super::draft::{Draft, Said};
-use super::{gate, registration};
+use super::draft::Draft;
+use super::{deploy, gate, registration};
 
 const CONDITION: ConditionType = ConditionType::EncryptionVerified;
 
@@ -116,21 +116,16 @@ pub(super) fn verify(draft: &mut Draft<'_>, cluster: &DesiredCluster, deployment
         let message = format!(
             "Database {id} is in {region}, where this object did not deploy it; whether the key of that region was registered before could not be seen."
         );
-        unknown(draft, reason, message);
+        deploy::unproven(draft, reason, message);
     } else if !unverified.is_empty() {
         let message = format!(
             "Somebody else deployed database {id} in {}, and nothing shows whether the key was registered before.",
             unverified.join(" and ")
         );
-        unknown(draft, Reason::ExistingDatabaseUnverified, message);
+        deploy::unproven(draft, Reason::ExistingDatabaseUnverified, message);
     } else if deployment.bound_id.is_some() {
-        unknown(draft, Reason::ExistingDatabaseUnverified, Reason::ExistingDatabaseUnverified.text().to_owned());
+        deploy::unproven(draft, Reason::ExistingDatabaseUnverified, Reason::ExistingDatabaseUnverified.text());
     } else {
-        unknown(draft, Reason::ByOrder, Reason::ByOrder.text().to_owned());
+        deploy::unproven(draft, Reason::ByOrder, Reason::ByOrder.text());
     }
-}
-
-fn unknown(draft: &mut Draft<'_>, reason: Reason, message: String) {
-    let fix = String::new();
-    draft.say(Said { condition: CONDITION, region: None, truth: Truth::Unknown, reason, message, fix });
 }

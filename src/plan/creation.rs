@@ -19,6 +19,8 @@ use super::own_again::own_again;
 use super::step::{KeyRef, Step};
 use super::{key, policy, registration, replica};
 
+const UNDER_THE_ALIAS: &str = "under the alias of this object";
+
 /// No key is recorded yet: find it, or create it.
 pub(super) fn plan(
     draft: &mut Draft<'_>,
@@ -36,7 +38,7 @@ pub(super) fn plan(
             if !key::owned(key, tags) {
                 key::alias_taken(draft, key, region, facts);
             } else if replica::may_be_claimed(draft, key, region, facts) && !key::held_elsewhere(draft, region, seen) {
-                record(draft, region, &facts.arn);
+                record(draft, region, &facts.arn, UNDER_THE_ALIAS);
             }
             return None;
         }
@@ -80,9 +82,7 @@ fn is_ending(seen: &RegionSeen, arn: &KeyArn) -> bool {
 fn claim(draft: &mut Draft<'_>, key: &DesiredKey, region: &Region, seen: &RegionSeen, arn: &KeyArn) {
     if is_ending(seen, arn) {
         // It takes no alias now. Once it is recorded, its deletion is taken back or said, and no other key is made.
-        let message = format!("Found {arn} with the tags of this object, pending deletion; recording it.");
-        draft.working(ConditionType::KeysReady, Some(region), Reason::CreatingKey, message);
-        draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::Arn(arn.clone()) });
+        record(draft, region, arn, "with the tags of this object, pending deletion");
         return;
     }
     let message = format!("Found {arn} with the tags of this object; claiming it by the alias {}.", key.owner.alias());
@@ -103,13 +103,13 @@ pub(super) fn takes_up(
     let holder = seen.tags_of(arn).present().and_then(|tags| tags.get(tag::HOLDER)).cloned();
     if !key::elsewhere(draft, region, holder.as_ref()) {
         draft.report(region).key = Some(arn.clone());
-        record(draft, region, arn);
+        record(draft, region, arn, UNDER_THE_ALIAS);
     }
     true
 }
 
-fn record(draft: &mut Draft<'_>, region: &Region, arn: &KeyArn) {
-    let message = format!("Found {arn} under the alias of this object; recording it.");
+fn record(draft: &mut Draft<'_>, region: &Region, arn: &KeyArn, found: &str) {
+    let message = format!("Found {arn} {found}; recording it.");
     draft.working(ConditionType::KeysReady, Some(region), Reason::CreatingKey, message);
     draft.step(Step::RecordKey { region: region.clone(), key: KeyRef::Arn(arn.clone()) });
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::capabilities::{Proof, Scope};
-use crate::domain::condition::{ConditionType, Reason, Standing};
+use crate::domain::condition::{ConditionType, Reason, Standing, Truth};
 use crate::domain::desired::{DatabaseRequest, Deployment, DesiredCluster, LinkedKey};
 use crate::domain::id::Region;
 use crate::domain::memory::DeployIntent;
@@ -444,15 +444,10 @@ fn encryption(
     }
 }
 
-fn unproven(draft: &mut Draft<'_>, reason: Reason, message: &str) {
-    draft.say(Said {
-        condition: ConditionType::EncryptionVerified,
-        region: None,
-        truth: crate::domain::condition::Truth::Unknown,
-        reason,
-        message: message.to_owned(),
-        fix: String::new(),
-    });
+/// Says that it is not known whether what is deployed is under the key.
+pub(super) fn unproven(draft: &mut Draft<'_>, reason: Reason, message: impl Into<String>) {
+    let (condition, truth) = (ConditionType::EncryptionVerified, Truth::Unknown);
+    draft.say(Said { condition, region: None, truth, reason, message: message.into(), fix: String::new() });
 }
 
 /// A state as status shows it.

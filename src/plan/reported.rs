@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::condition::{ConditionType, Reason, Truth};
+use crate::domain::condition::{ConditionType, Reason};
 use crate::domain::desired::{Deployment, DesiredCluster, LinkedKey};
 use crate::domain::id::Region;
 use crate::domain::observed::{Database, DatabaseState, Encryption};
 
-use super::draft::{Draft, Said};
+use super::deploy;
+use super::draft::Draft;
 use super::gate::{self, Gate};
 use super::step::{DatabaseRef, Step};
 
@@ -121,7 +122,7 @@ pub(super) fn verify(
                     "{cloud} reports that database {id} is encrypted with the project's key; what the gate checks of that key is not right now."
                 );
                 let reason = draft.gravest(None).unwrap_or(Reason::KeyNotReady);
-                unknown(draft, reason, message);
+                deploy::unproven(draft, reason, message);
                 return;
             }
             let home = linked.key.home(&cluster.primary).clone();
@@ -135,10 +136,10 @@ pub(super) fn verify(
         }
         (Some(Encryption::On), DatabaseState::Busy(words)) => {
             let message = format!("Database {id} is {words}; whether it is encrypted is said when it is active.");
-            unknown(draft, Reason::Deploying, message);
+            deploy::unproven(draft, Reason::Deploying, message);
         }
         (Some(Encryption::Off), _) if deployment.adopts => {
-            unknown(draft, Reason::Deploying, format!("The encryption of database {id} is not on yet."));
+            deploy::unproven(draft, Reason::Deploying, format!("The encryption of database {id} is not on yet."));
         }
         (Some(Encryption::Off), _) => {
             not_encrypted(draft, format!("{cloud} reports that database {id} is not encrypted with the key."));
@@ -147,7 +148,11 @@ pub(super) fn verify(
             not_encrypted(draft, format!("Database {id} is not encrypted with the key: {why}."));
         }
         (Some(Encryption::On) | None, _) => {
-            unknown(draft, Reason::NotDeployedYet, format!("{cloud} does not say whether database {id} is encrypted."));
+            deploy::unproven(
+                draft,
+                Reason::NotDeployedYet,
+                format!("{cloud} does not say whether database {id} is encrypted."),
+            );
         }
     }
 }
@@ -155,9 +160,4 @@ pub(super) fn verify(
 fn not_encrypted(draft: &mut Draft<'_>, message: String) {
     let fix = "turn the encryption on in the cloud, or create a new database under the key and move the data.";
     draft.stuck(VERIFIED, None, Reason::NotEncrypted, message, fix);
-}
-
-fn unknown(draft: &mut Draft<'_>, reason: Reason, message: String) {
-    let fix = String::new();
-    draft.say(Said { condition: VERIFIED, region: None, truth: Truth::Unknown, reason, message, fix });
 }

@@ -199,6 +199,7 @@ fn settled_at(draft: &Draft<'_>, memory: &RegionMemory) -> Option<Moment> {
     key.max(registration).max(link)
 }
 
-fn left(draft: &Draft<'_>, until: Option<Moment>) -> Option<Span> {
+/// How long it is until then; none: it is over.
+pub(super) fn left(draft: &Draft<'_>, until: Option<Moment>) -> Option<Span> {
     until.map(|until| until.since(draft.now())).filter(|left| left.0 > 0)
 }

@@ -12,7 +12,6 @@ use crate::domain::confirmation::Token;
 use crate::domain::desired::{Afterlife, Deployment, DesiredCluster};
 use crate::domain::id::Region;
 use crate::domain::memory::RegionMemory;
-use crate::domain::moment::Span;
 use crate::domain::observed::{Database, DatabaseState};
 use crate::domain::reading::{Reading, Why};
 
@@ -188,12 +187,12 @@ pub(super) fn removals(draft: &mut Draft<'_>, cluster: &DesiredCluster) {
 /// but what is seen there keeps the region.
 fn pending(draft: &mut Draft<'_>, region: &Region) -> bool {
     let attempt = draft.memory.deploying.as_ref().filter(|intent| intent.region == *region);
-    let Some(age) = attempt.map(|intent| draft.now().since(intent.started_at)) else { return false };
-    let settles_in = draft.pass.settings.deploy_settle;
-    if age < settles_in {
-        draft.wait(Span(settles_in.0 - age.0));
+    let over = attempt.map(|intent| intent.started_at + draft.pass.settings.deploy_settle);
+    let left = teardown::left(draft, over);
+    if let Some(left) = left {
+        draft.wait(left);
     }
-    age < settles_in
+    left.is_some()
 }
 
 /// A database with its copy in a region that the spec no longer names, and whether that is a copy, which the database itself
